@@ -1,0 +1,248 @@
+"""Settings and where each came from: flags > LAKEQ_* > ./lakeq.toml > user config > default.
+
+The user config is $XDG_CONFIG_HOME/lakeq/config.toml. Both files have the same keys: those of
+`KEYS`, with the ones of `s3` in a table `[s3]`. Environment names are the key in capitals with
+`_` for the dot: LAKEQ_LAKE, LAKEQ_S3_REGION. Only the user's own settings name an endpoint or
+credentials profile; a catalog never does.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakeq.errors import NotFound, UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PACKAGE = Path(__file__).parent
+PROJECT_FILE = "lakeq.toml"
+DEFAULT = "default"
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """How S3 is reached. Empty text and `None` mean: as the catalog or the AWS SDK decides."""
+
+    profile: str = ""
+    region: str = ""
+    endpoint_url: str = ""
+    anon: bool | None = None  # True never signs, False always signs
+    requester_pays: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a user may set, resolved.
+
+    `lake` is the folder of the Iceberg catalog; `warehouse` is where a new lake puts its data
+    files ("" means inside the lake, else s3://bucket/prefix); `catalogs` are folders of the
+    user's own catalog files; `memory_limit` is a size such as `4GB` ("" leaves it to the engine);
+    `origins` maps each key of `KEYS` to the flag, variable, file or "default" that set it.
+    """
+
+    lake: Path
+    warehouse: str = ""
+    catalogs: tuple[Path, ...] = ()
+    memory_limit: str = ""
+    threads: int | None = None
+    temp_dir: Path | None = None
+    s3: S3Settings = field(default_factory=S3Settings)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A value as it was given, where it was given, and the folder that relative paths start at."""
+
+    given: object
+    origin: str
+    folder: Path
+
+
+def _bad(value: _Value, key: str, wanted: str) -> UsageError:
+    return UsageError(f"{key} = {value.given!r}: expected {wanted}", value.origin)
+
+
+def _text(value: _Value, key: str) -> str:
+    if not isinstance(value.given, str | Path):
+        raise _bad(value, key, "text")
+    return str(value.given)
+
+
+def _path(value: _Value, key: str) -> Path:
+    text = _text(value, key)
+    if not text:
+        raise _bad(value, key, "a path")
+    return value.folder / Path(text).expanduser()
+
+
+def _path_or_none(value: _Value, key: str) -> Path | None:
+    return None if value.given == "" else _path(value, key)
+
+
+def _paths(value: _Value, key: str) -> tuple[Path, ...]:
+    given = value.given
+    if isinstance(given, str):
+        given = [part for part in given.split(os.pathsep) if part]
+    elif isinstance(given, Path):
+        given = [given]
+    if not isinstance(given, list | tuple):
+        raise _bad(value, key, "a list of folders")
+    return tuple(_path(_Value(part, value.origin, value.folder), key) for part in given)
+
+
+def _count(value: _Value, key: str) -> int | None:
+    given = value.given
+    if given == "":
+        return None
+    if isinstance(given, str) and given.isascii() and given.isdigit():
+        given = int(given)
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise _bad(value, key, "a whole number from 1")
+    return given
+
+
+def _switch(value: _Value, key: str) -> bool | None:
+    given = value.given
+    if isinstance(given, bool):
+        return given
+    word = given.lower() if isinstance(given, str) else None
+    if word == "":
+        return None
+    if word not in _TRUE + _FALSE:
+        raise _bad(value, key, "true or false")
+    return word in _TRUE
+
+
+_READERS: Mapping[str, Callable[[_Value, str], object]] = {
+    "lake": _path,
+    "warehouse": _text,
+    "catalogs": _paths,
+    "memory_limit": _text,
+    "threads": _count,
+    "temp_dir": _path_or_none,
+    "s3.profile": _text,
+    "s3.region": _text,
+    "s3.endpoint_url": _text,
+    "s3.anon": _switch,
+    "s3.requester_pays": _switch,
+}
+KEYS = tuple(_READERS)
+
+
+def load(
+    overrides: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """The settings in force.
+
+    `overrides` come from flags or `lakeq.connect(...)`: keys as in `KEYS`, `s3_region` for
+    `s3.region`; `None` means not given. `environ` and `folder` stand in for the process's own
+    environment and working directory. Raises `UnknownName` for a key that does not exist and
+    `UsageError` for a value of the wrong kind or a file that is not TOML; both name the place.
+    """
+    environ = os.environ if environ is None else environ
+    folder = Path.cwd() if folder is None else folder
+    values = _defaults(environ, folder)
+    for layer in (
+        _from_file(_home(environ, "XDG_CONFIG_HOME", ".config") / "lakeq" / "config.toml"),
+        _from_file(folder / PROJECT_FILE),
+        _from_environment(environ, folder),
+        _from_overrides(overrides or {}, folder),
+    ):
+        values.update(layer)
+    return _settings(values)
+
+
+def _settings(values: Mapping[str, _Value]) -> Settings:
+    parsed = {key: _READERS[key](value, key) for key, value in values.items()}
+    parts = {key.removeprefix("s3."): v for key, v in parsed.items() if key.startswith("s3.")}
+    plain = {key: v for key, v in parsed.items() if not key.startswith("s3.")}
+    s3 = S3Settings(**parts)  # type: ignore[arg-type]  # each reader returns its field's type
+    origins = {key: values[key].origin if key in values else DEFAULT for key in KEYS}
+    return Settings(**plain, s3=s3, origins=origins)  # type: ignore[arg-type]  # as above
+
+
+def _defaults(environ: Mapping[str, str], folder: Path) -> dict[str, _Value]:
+    lake = _home(environ, "XDG_DATA_HOME", ".local/share") / "lakeq" / "lake"
+    return {"lake": _Value(lake, DEFAULT, folder)}
+
+
+def _home(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+    """An XDG base directory; a relative one is ignored, as the specification asks."""
+    given = environ.get(variable, "")
+    if given and Path(given).is_absolute():
+        return Path(given)
+    home = environ.get("HOME")
+    return (Path(home) if home else Path.home()) / below_home
+
+
+def _from_file(path: Path) -> dict[str, _Value]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the configuration: {error}", str(path)) from error
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"not TOML: {error}", str(path)) from error
+    given: dict[str, object] = {}
+    for key, value in document.items():
+        if isinstance(value, dict):
+            given.update({f"{key}.{part}": inner for part, inner in value.items()})
+        else:
+            given[key] = value
+    return {_known(k, str(path)): _Value(v, str(path), path.parent) for k, v in given.items()}
+
+
+def _known(key: str, where: str) -> str:
+    if key not in _READERS:
+        raise UnknownName.among("setting", key, KEYS, where)
+    return key
+
+
+def _from_environment(environ: Mapping[str, str], folder: Path) -> dict[str, _Value]:
+    names = {"LAKEQ_" + key.upper().replace(".", "_"): key for key in KEYS}
+    return {
+        key: _Value(environ[name], name, folder) for name, key in names.items() if environ.get(name)
+    }
+
+
+def _from_overrides(overrides: Mapping[str, object], folder: Path) -> dict[str, _Value]:
+    by_argument = {key.replace(".", "_"): key for key in KEYS}
+    values = {}
+    for name, given in overrides.items():
+        key = _known(by_argument.get(name, name), "the arguments")
+        if given is not None:
+            flag = "--" + key.removeprefix("s3.").replace("_", "-")
+            values[key] = _Value(given, flag, folder)
+    return values
+
+
+def data_dir(name: str) -> Path:
+    """The folder of packaged data `name` ("catalogs" or "sql"): in the wheel, else the checkout.
+
+    Raises `NotFound` when the installation lacks it.
+    """
+    for folder in (PACKAGE / "_data" / name, PACKAGE.parent / name):
+        if folder.is_dir():
+            return folder
+    raise NotFound(f"lakeq's own {name} are missing", str(PACKAGE), "install lakeq again")
+
+
+def cache_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Where lakeq may keep what it can make again: $XDG_CACHE_HOME/lakeq."""
+    return _home(os.environ if environ is None else environ, "XDG_CACHE_HOME", ".cache") / "lakeq"
