@@ -1,0 +1,203 @@
+"""The SQLite catalog of a lake: which metadata file is current for each of its tables.
+
+The file has the layout of PyIceberg's `SqlCatalog`, so other tools can open it:
+`SqlCatalog("lakeq", uri="sqlite:///LAKE/catalog.db")`. It is read and written with the standard
+library, because a query of an unchanged snapshot must not pay for SQLAlchemy and PyIceberg, and
+because all tables of one ingest are switched in one transaction, which `SqlCatalog` has not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from lakeq.errors import AccessDenied, BadLake, LakeqError, StorageUnavailable, UsageError
+
+FILE_NAME = "catalog.db"
+CATALOG_NAME = "lakeq"
+BUSY_TIMEOUT_S = 60.0  # a switch holds the lock for milliseconds; this outlasts a stalled disk
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS iceberg_tables (
+    catalog_name VARCHAR(255) NOT NULL,
+    table_namespace VARCHAR(255) NOT NULL,
+    table_name VARCHAR(255) NOT NULL,
+    metadata_location VARCHAR(1000),
+    previous_metadata_location VARCHAR(1000),
+    iceberg_type VARCHAR(5),
+    PRIMARY KEY (catalog_name, table_namespace, table_name)
+);
+CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
+    catalog_name VARCHAR(255) NOT NULL,
+    namespace VARCHAR(255) NOT NULL,
+    property_key VARCHAR(255) NOT NULL,
+    property_value VARCHAR(1000) NOT NULL,
+    PRIMARY KEY (catalog_name, namespace, property_key)
+);
+CREATE TABLE IF NOT EXISTS lakeq_settings (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL);
+"""
+_NAMESPACE = "INSERT OR IGNORE INTO iceberg_namespace_properties VALUES (?, ?, 'exists', 'true')"
+_INSERT = "INSERT OR IGNORE INTO iceberg_tables VALUES (?, ?, ?, ?, NULL, 'TABLE')"
+_UPDATE = """
+UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = metadata_location
+WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?
+"""
+
+
+class Switch(NamedTuple):
+    """One table's step from one metadata file to the next; `old` is None for a new table."""
+
+    table: str
+    old: str | None
+    new: str
+
+
+class Pointers:
+    """The pointers of the lake in `folder`; nothing is opened or made before it is needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE_NAME
+
+    def exists(self) -> bool:
+        """Whether the lake was ever written to."""
+        return self.path.exists()
+
+    def create(self, warehouse: str) -> None:
+        """Make the catalog unless it is there; the first caller's `warehouse` is remembered."""
+        self._make_folder()
+        with self._transaction() as connection:
+            for statement in filter(str.strip, _TABLES.split(";")):
+                connection.execute(statement)
+            remember = "INSERT OR IGNORE INTO lakeq_settings VALUES ('warehouse', ?)"
+            connection.execute(remember, (warehouse,))
+
+    def warehouse(self) -> str | None:
+        """The warehouse that the lake was made with, or None when there is no lake yet."""
+        rows = self._read("SELECT value FROM lakeq_settings WHERE key = 'warehouse'")
+        return str(rows[0][0]) if rows else None
+
+    def current(self, table: str) -> str | None:
+        """The current metadata file of `table` (dataset.table), or None when it is not there."""
+        rows = self._read(
+            "SELECT metadata_location FROM iceberg_tables"
+            " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
+            (CATALOG_NAME, *split(table)),
+        )
+        if rows and rows[0][0] is None:
+            raise BadLake(f"{table} has no metadata file", str(self.path))
+        return str(rows[0][0]) if rows else None
+
+    def all(self) -> dict[str, str]:
+        """The current metadata file of each table, in the order of the tables' names."""
+        rows = self._read(
+            "SELECT table_namespace || '.' || table_name, metadata_location FROM iceberg_tables"
+            " WHERE catalog_name = ? AND metadata_location IS NOT NULL ORDER BY 1",
+            (CATALOG_NAME,),
+        )
+        return {str(name): str(location) for name, location in rows}
+
+    def switch(self, switches: Sequence[Switch]) -> bool:
+        """Make all the steps in one transaction, or none: False when another writer was first."""
+        with self._transaction() as connection:
+            if all(self._step(connection, switch) for switch in switches):
+                return True
+            connection.rollback()
+            return False
+
+    @staticmethod
+    def _step(connection: sqlite3.Connection, switch: Switch) -> bool:
+        dataset, name = split(switch.table)
+        if switch.old is None:
+            connection.execute(_NAMESPACE, (CATALOG_NAME, dataset))
+            cursor = connection.execute(_INSERT, (CATALOG_NAME, dataset, name, switch.new))
+        else:
+            values = (switch.new, CATALOG_NAME, dataset, name, switch.old)
+            cursor = connection.execute(_UPDATE, values)
+        return cursor.rowcount == 1
+
+    def _make_folder(self) -> None:
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            where = str(folder)
+            raise UsageError("the lake is not a folder", where, "name a folder: --lake") from error
+        except OSError as error:
+            raise os_error(error, f"cannot make the lake: {error.strerror}", folder) from error
+
+    def _read(self, sql: str, values: Sequence[str] = ()) -> list[tuple[object, ...]]:
+        if self.path.parent.exists() and not self.path.parent.is_dir():
+            where = str(self.path.parent)
+            raise UsageError("the lake is not a folder", where, "name a folder: --lake")
+        if not self.exists():
+            return []
+        with self._connection() as connection:
+            try:
+                return connection.execute(sql, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):  # killed between making the file and its tables
+                    return []
+                raise
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            if connection.in_transaction:
+                connection.commit()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        connection = None
+        try:
+            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            yield connection
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _explained(self, error: sqlite3.Error) -> LakeqError:
+        where = str(self.path)
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            hint = "another process holds the lake; try again"
+            return StorageUnavailable(f"the lake is locked: {text}", where, hint)
+        if "full" in text:
+            hint = "make room, then run the command again"
+            return StorageUnavailable(f"the disk is full: {text}", where, hint)
+        if "readonly" in text or "unable to open" in text:
+            hint = "check who may write to the lake's folder"
+            return AccessDenied(f"cannot write to the lake: {text}", where, hint)
+        hint = "restore the file from a backup, or ingest again into a new lake"
+        return BadLake(f"the lake's catalog is damaged: {text}", where, hint)
+
+
+def split(table: str) -> tuple[str, str]:
+    """Dataset and table of a qualified name."""
+    dataset, _, name = table.partition(".")
+    return dataset, name
+
+
+def os_error(error: OSError, what: str, path: Path | str) -> LakeqError:
+    """The error for a failed call to the operating system on one of the lake's files."""
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        hint = "make room, or name another place with --lake or temp_dir, then run it again"
+        return StorageUnavailable(f"the disk is full: {what}", str(path), hint)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return AccessDenied(what, str(path), "check who may write to this folder")
+    if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
+        hint = "restore the file from a backup, or ingest again into a new lake"
+        return BadLake(what, str(path), hint)
+    return StorageUnavailable(what, str(path), "try again; check the disk")

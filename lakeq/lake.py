@@ -1,0 +1,334 @@
+"""The Iceberg lake: tables made and grown, objects' rows replaced, snapshots read, orphans swept.
+
+A lake is a folder with the SQLite catalog, side files of its snapshots and, unless the warehouse
+is on S3, the tables' files. A table is what its current snapshot names; nothing is ever listed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lakeq._lake_pointers import Pointers, split
+from lakeq._lake_side import Side, SideFiles, from_milliseconds, milliseconds
+from lakeq.errors import LakeqError, NotFound, StorageUnavailable, UsageError
+from lakeq.snapshot import DataFile, SnapshotInfo, TableSnapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakeq._lake_commit import Change, Staged, StagingCatalog
+    from lakeq._lake_io import WarehouseIO
+    from lakeq._lake_parquet import NewFile, TableWriter
+    from lakeq._lake_session import Session
+    from lakeq.catalog import Table
+    from lakeq.config import Settings
+
+At = int | str | datetime
+COMMIT_ATTEMPTS = 31  # the first and 30 more
+_LONGEST_WAIT_S = 2.0
+
+
+class IcebergLake:
+    """The lake that `settings` name; nothing is read or made before it is needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.folder = settings.lake
+        self._pointers = Pointers(self.folder)
+        self._side_files = SideFiles(self.folder)
+
+    # Reading: none of this imports PyIceberg, pyarrow or numpy while snapshots are unchanged.
+
+    def tables(self) -> list[str]:
+        """The tables that are in the lake, as dataset.table, by name."""
+        return list(self._pointers.all())
+
+    def snapshot(self, name: str, at: At | None = None) -> TableSnapshot:
+        """What table `name` holds, now or `at`; see `read`."""
+        return self.read([name], at)[name]
+
+    def read(self, names: Collection[str], at: At | None = None) -> dict[str, TableSnapshot]:
+        """What the tables `names` hold at one moment, by name.
+
+        `at` is a snapshot id (a number or its digits) or a time (ISO text or datetime, UTC unless
+        it says otherwise); a time means the snapshot that was current then. A table that is not
+        in the lake is `NotFound`, and so is an `at` before its first snapshot. A table that
+        nothing was ever committed to has snapshot id 0 and no files.
+        """
+        locations = self._pointers.all()
+        for name in names:
+            self._check_present(name, locations)
+        heads = {name: self._head(name, locations[name]) for name in names}
+        if at is None:
+            return {name: side.snapshot for name, side in heads.items()}
+        return {name: self._at(side, locations[name], at) for name, side in heads.items()}
+
+    def snapshots(self, name: str) -> list[SnapshotInfo]:
+        """The history of table `name`, oldest first."""
+        locations = self._pointers.all()
+        self._check_present(name, locations)
+        return list(self._head(name, locations[name]).history)
+
+    def missing_files(self, snapshot: TableSnapshot) -> list[str]:
+        """The data files of `snapshot` that are not where they should be."""
+        files = self._files()
+        return [file.path for file in snapshot.files if not files.new_input(file.path).exists()]
+
+    def read_table(self, name: str, at: At | None = None) -> pa.Table:
+        """All rows of a small table, without `_source`; columns as they are now."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        snapshot = self.snapshot(name, at)
+        files = self._files()
+        parts = [pq.read_table(pa.BufferReader(files.read(f.path))) for f in snapshot.files]
+        names = [column.name for column in snapshot.columns if not column.name.startswith("_")]
+        if not parts:
+            return pa.table({column: pa.nulls(0) for column in names})
+        return pa.concat_tables(parts, promote_options="default").select(names)
+
+    def _check_present(self, name: str, locations: Mapping[str, str]) -> None:
+        if name in locations:
+            return
+        hint = f"ingest it: lakeq ingest {split(name)[0]} OBJECT"
+        raise NotFound(f"table {name} is not in the lake", str(self.folder), hint)
+
+    def _head(self, name: str, location: str) -> Side:
+        side = self._side_files.read(name, "head", location)
+        if side is None:
+            from lakeq import _lake_read
+
+            side = _lake_read.head(self._files(), name, location)
+            self._side_files.write(name, "head", location, side)
+        return side
+
+    def _at(self, head: Side, location: str, at: At) -> TableSnapshot:
+        number = _snapshot_id(head, at)
+        if number == head.snapshot.snapshot_id:
+            return head.snapshot
+        name = head.snapshot.name
+        key = f"{name}@{number}"
+        side = self._side_files.read(name, str(number), key)
+        if side is None:
+            from lakeq import _lake_read
+
+            known = head.snapshot.files
+            past = _lake_read.as_of(self._files(), name, location, number, known)
+            side = Side(past.snapshot)
+            self._side_files.write(name, str(number), key, side)
+        return side.snapshot
+
+    def _files(self, session: Session | None = None) -> WarehouseIO:
+        from lakeq._lake_io import WarehouseIO
+
+        if session is None:
+            return WarehouseIO(self._settings.s3)
+        return WarehouseIO(self._settings.s3, session.record)
+
+    # Writing.
+
+    def create(self) -> str:
+        """Make the lake unless it is there; returns its warehouse, a folder or s3://bucket/prefix.
+
+        The warehouse is chosen once: a setting that contradicts it is a `UsageError`.
+        """
+        wanted = self._settings.warehouse.rstrip("/")
+        present = self._pointers.warehouse()
+        if present is None:
+            self._pointers.create(wanted)
+            present = self._pointers.warehouse() or ""
+        if wanted and wanted != present:
+            what = f"the lake's warehouse is {present or 'inside the lake'}, not {wanted}"
+            hint = "leave the setting out, or name another lake: --lake"
+            raise UsageError(what, str(self.folder), hint)
+        return present or str(self.folder.absolute() / "warehouse")
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A writing session, for the files of one ingest; sweeps after killed writers first.
+
+        When the block fails, what it wrote and no snapshot names is deleted.
+        """
+        from lakeq import _lake_session
+
+        self.create()
+        self.sweep()
+        try:
+            with _lake_session.session(self.folder, self._settings.temp_dir) as session:
+                yield session
+        except BaseException:
+            with suppress(LakeqError):  # the next session sweeps again
+                self.sweep()
+            raise
+
+    def ensure_table(self, table: Table) -> None:
+        """Make `table` without rows, or add the catalog's new columns to it.
+
+        A column of another type than the catalog says is `BadLake`.
+        """
+        from lakeq._lake_commit import Change
+
+        self.commit_all([Change(table, frozenset(), ())])
+
+    def write_schema(self, table: Table) -> pa.Schema:
+        """The Arrow schema of the table's data files: field ids, `_source` last.
+
+        Includes columns that the lake's table lacks and the next commit adds.
+        """
+        from lakeq._lake_schema import arrow_schema
+
+        transaction = self._staging(self._files()).transaction(table)
+        return arrow_schema(transaction.table_metadata.schema(), table)
+
+    def writer(self, table: Table, session: Session) -> TableWriter:
+        """What makes the table's new data files; nothing names them before a commit does."""
+        from lakeq._lake_parquet import TableWriter
+        from lakeq._lake_schema import arrow_schema
+
+        files = self._files(session)
+        metadata = self._staging(files).transaction(table).table_metadata
+        schema = arrow_schema(metadata.schema(), table)
+        return TableWriter(table, schema, metadata.location, files, session)
+
+    def delete(self, files: Iterable[NewFile]) -> None:
+        """Delete new files that no commit took."""
+        warehouse = self._files()
+        for file in files:
+            warehouse.delete(file.path)
+
+    def commit(self, table: Table, sources: Collection[str], files: Sequence[NewFile]) -> int:
+        """Replace the rows of `sources` in `table` by `files`; returns the snapshot's id.
+
+        One Iceberg snapshot and one switch. When `Table.replace` is "table", all rows go.
+        """
+        from lakeq._lake_commit import Change
+
+        change = Change(table, frozenset(sources), tuple(files))
+        return self.commit_all([change])[table.qualified]
+
+    def commit_all(
+        self, changes: Sequence[Change], session: Session | None = None
+    ) -> dict[str, int]:
+        """Make several tables' changes current at one instant; returns their snapshot ids.
+
+        Readers see all of it or none. A commit that another writer overtakes is prepared again,
+        30 times at the most. Raises `Overtaken` for a change whose `base` is no longer current.
+        """
+        if session is None:
+            with self.session() as own:
+                return self.commit_all(changes, own)
+        for attempt in range(COMMIT_ATTEMPTS):
+            if attempt:
+                _wait(attempt)
+            staged = self._try_commit(changes, session)
+            if staged is not None:
+                return {state.name: state.snapshot_id for state in staged}
+        what = f"{COMMIT_ATTEMPTS} commits in a row were overtaken by other writers"
+        raise StorageUnavailable(what, str(self.folder), "try again when fewer are writing")
+
+    def _try_commit(self, changes: Sequence[Change], session: Session) -> list[Staged] | None:
+        from lakeq._lake_commit import stage
+
+        files = self._files(session)
+        staging = self._staging(files)
+        try:
+            staged = [stage(staging, change) for change in changes]
+        except BaseException:
+            files.discard()
+            raise
+        if not self._pointers.switch([state.switch for state in staged if state.switch]):
+            files.discard()
+            return None
+        for change, state in zip(changes, staged, strict=True):
+            if state.switch:
+                self._remember(change, state)
+        return staged
+
+    def _remember(self, change: Change, state: Staged) -> None:
+        """Write the side file of the table's new head, from that of the old one if it is there."""
+        from lakeq import _lake_read
+
+        before: tuple[DataFile, ...] = ()
+        if state.old is not None:
+            old = self._side_files.read(state.name, "head", state.old)
+            if old is None:
+                self._head(state.name, state.location)
+                return
+            before = old.snapshot.files
+        side = _lake_read.after_commit(state, before, {file.path: file for file in change.files})
+        self._side_files.write(state.name, "head", state.location, side)
+
+    def sweep(self) -> list[str]:
+        """Delete what killed writers left and no snapshot names; returns the paths deleted.
+
+        Writers at work are not disturbed: each holds a lock on the list of its own files.
+        """
+        from lakeq import _lake_session
+
+        with _lake_session.dead(self.folder) as paths:
+            if not paths:
+                return []
+            from lakeq._lake_commit import named_files
+
+            files = self._files()
+            named = named_files(files, self._pointers.all(), paths)
+            unnamed = [path for path in paths if path not in named]
+            orphans = [path for path in unnamed if files.new_input(path).exists()]
+            for path in orphans:
+                files.delete(path)
+            return orphans
+
+    def _staging(self, files: WarehouseIO) -> StagingCatalog:
+        from lakeq._lake_commit import StagingCatalog
+
+        warehouse = self._pointers.warehouse() or str(self.folder.absolute() / "warehouse")
+        return StagingCatalog(self._pointers, files, warehouse, self._sources)
+
+    def _sources(self, name: str, location: str) -> frozenset[str | None] | None:
+        """The objects that a table's state holds rows of, if a side file says so."""
+        side = self._side_files.read(name, "head", location)
+        return None if side is None else frozenset(f.source for f in side.snapshot.files)
+
+
+def _wait(attempt: int) -> None:
+    """A random while, longer after each attempt, so that writers do not meet again."""
+    from random import uniform
+
+    time.sleep(uniform(0, min(_LONGEST_WAIT_S, 0.02 * 2**attempt)))  # not a secret
+
+
+def _snapshot_id(head: Side, at: At) -> int:
+    """The snapshot that `at` means; `NotFound` says which ones there are."""
+    name = head.snapshot.name
+    if isinstance(at, str) and at.isascii() and at.isdigit():
+        at = int(at)
+    if isinstance(at, int):
+        if any(info.snapshot_id == at for info in head.history):
+            return at
+        hint = f"see: lakeq snapshots {name}; a time is written 2024-01-31 or 2024-01-31T12:00"
+        raise NotFound(f"no snapshot {at}", name, hint)
+    moment = _utc(at) if isinstance(at, datetime) else _time(at)
+    current = [number for time_, number in head.log if time_ <= milliseconds(moment)]
+    if current:
+        return current[-1]
+    if not head.log:
+        raise NotFound("nothing was ever committed", name, "ingest into it first")
+    first = from_milliseconds(head.log[0][0]).isoformat(timespec="milliseconds")
+    what = f"no snapshot at {moment.isoformat()}: the earliest is of {first}"
+    raise NotFound(what, name, f"see: lakeq snapshots {name}")
+
+
+def _time(text: str) -> datetime:
+    try:
+        return _utc(datetime.fromisoformat(text))
+    except ValueError as error:
+        hint = "give a snapshot id, or a time such as 2024-01-31T12:00:00Z"
+        raise UsageError(f"neither snapshot nor time: {text!r}", "--at", hint) from error
+
+
+def _utc(time_: datetime) -> datetime:
+    return time_.replace(tzinfo=UTC) if time_.tzinfo is None else time_.astimezone(UTC)
