@@ -1,0 +1,89 @@
+"""One module per raw format; this package says what a format module must offer.
+
+A format module `lakeq.formats.NAME` has
+
+- `read(source, tables, context)`: the batches of each wanted table of one raw object;
+- optionally `sample_names(source)`: the samples that the object's header names, in its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakeq.catalog import Dataset, Table
+    from lakeq.storage import SourceObject
+
+
+@dataclass(frozen=True, slots=True)
+class TableBatch:
+    """Some rows of one table that belong to one partition.
+
+    `rows` has exactly the columns of the catalog's table, in that order, with the Arrow types of
+    `lakeq.types.arrow_schema`; `partition` holds the values of `Table.partition_by` in that order.
+    Batches of one (table, partition) come in the table's storage order.
+    """
+
+    table: str
+    partition: tuple[str, ...]
+    rows: pa.RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample: its number in the lake (dense, from 0, never reused) and what the panel says."""
+
+    name: str
+    number: int
+    population: str | None = None
+    super_population: str | None = None
+    sex: str | None = None
+
+
+@dataclass(slots=True)
+class ReadContext:
+    """What a format may use while reading one object.
+
+    `samples` maps sample name to Sample for every sample of the object; `temp_dir` is private to
+    this read and removed after it; `progress` is told the raw (compressed) bytes consumed so far;
+    `notes` collects remarks for the ingest report (kind -> count), for example fields left out.
+    """
+
+    dataset: Dataset
+    temp_dir: Path
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+    progress: Callable[[int], None] = lambda _bytes: None
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+class Format(Protocol):
+    """What a module of this package offers."""
+
+    def read(
+        self, source: SourceObject, tables: Mapping[str, Table], context: ReadContext
+    ) -> Iterator[TableBatch]:
+        """Yield the batches of each wanted table of one object; raise `BadSource` on bad input."""
+        ...
+
+
+def names() -> list[str]:
+    """The formats there are: every module of this package that is not private."""
+    import pkgutil
+
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def get(name: str) -> Format:
+    """The format module called `name`; raise `UnknownName` with the nearest ones."""
+    from importlib import import_module
+
+    from lakeq.errors import UnknownName
+
+    if name not in names():
+        raise UnknownName.among("format", name, names(), "the catalog")
+    return cast(Format, import_module(f"lakeq.formats.{name}"))

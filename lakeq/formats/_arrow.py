@@ -1,0 +1,76 @@
+"""Arrow arrays over numpy memory, without a copy and without pandas.
+
+`pyarrow.array` imports pandas to look at its argument, which costs more than reading a small
+file; these constructors do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Known = npt.NDArray[np.bool_] | None
+
+
+def validity(known: Known) -> tuple[pa.Buffer | None, int]:
+    """The validity bitmap of `known` (None: all are known), and the number of nulls."""
+    import pyarrow as pa
+
+    nulls = 0 if known is None else int(known.size - np.count_nonzero(known))
+    if known is None or not nulls:
+        return None, 0
+    return pa.py_buffer(np.packbits(known, bitorder="little")), nulls
+
+
+def numbers(values: npt.NDArray[Any], known: Known = None) -> pa.Array:
+    """Integers, floats or booleans as an array of their own type; NULL where not `known`."""
+    import pyarrow as pa
+
+    bitmap, nulls = validity(known)
+    if values.dtype == np.bool_:
+        data = pa.py_buffer(np.packbits(values, bitorder="little"))
+    else:
+        data = pa.py_buffer(np.ascontiguousarray(values))
+    type_ = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(type_, len(values), [bitmap, data], nulls)
+
+
+def texts(values: Sequence[str | None]) -> pa.Array:
+    """Strings, None as NULL."""
+    import pyarrow as pa
+
+    encoded = [(value or "").encode() for value in values]
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value) for value in encoded], out=offsets[1:])
+    known = np.array([value is not None for value in values], bool)
+    return strings(offsets, pa.py_buffer(b"".join(encoded)), known)
+
+
+def strings(offsets: npt.NDArray[np.int32], data: pa.Buffer, known: Known = None) -> pa.Array:
+    """A string array from its offsets and its UTF-8 bytes."""
+    import pyarrow as pa
+
+    bitmap, nulls = validity(known)
+    buffers = [bitmap, pa.py_buffer(offsets), data]
+    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers, nulls)
+
+
+def lists(offsets: npt.NDArray[np.int32], values: pa.Array, known: Known = None) -> pa.Array:
+    """A list array from its offsets and the array of all elements."""
+    import pyarrow as pa
+
+    bitmap, nulls = validity(known)
+    buffers = [bitmap, pa.py_buffer(offsets)]
+    type_ = pa.list_(values.type)
+    return pa.Array.from_buffers(type_, len(offsets) - 1, buffers, nulls, children=[values])
+
+
+def constant(value: str, size: int) -> pa.Array:
+    """`size` times the same string."""
+    return texts([value]).take(numbers(np.zeros(size, np.int32)))

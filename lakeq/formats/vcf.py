@@ -1,0 +1,119 @@
+"""VCF: one object in, the variants, genotypes and calls tables out, in one pass.
+
+Source: VCF 4.1 to 4.5 specifications (https://samtools.github.io/hts-specs/). Objects are text,
+gzip or BGZF. What the tables mean is in docs/reference/tables.md; how the text becomes rows:
+
+- every alternate allele is a row; a site without one (ALT is '.') is one row with alt NULL;
+- counts come from the genotypes; where a line has none, ac and an are INFO/AC and INFO/AN;
+- symbolic alleles, `*` and breakends stay as text;
+- a file that breaks off, or a line that breaks the specification in what is read here, is
+  refused: half a result is an error too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from lakeq import contigs
+from lakeq.errors import BadSource
+
+if TYPE_CHECKING:
+    from lakeq.catalog import Table
+    from lakeq.formats import ReadContext, TableBatch
+    from lakeq.formats._vcf_header import Header
+    from lakeq.formats._vcf_lines import VcfText
+    from lakeq.storage import SourceObject
+
+ROLES = ("variants", "genotypes", "calls")
+
+
+def sample_names(source: SourceObject) -> list[str]:
+    """The samples that the header of `source` names, in its order.
+
+    Reads the header only. Raises `BadSource` when there is none.
+    """
+    from lakeq.formats._vcf_lines import VcfText
+
+    text = VcfText(source)
+    text.close()
+    return text.header.samples
+
+
+def read(
+    source: SourceObject, tables: Mapping[str, Table], context: ReadContext
+) -> Iterator[TableBatch]:
+    """Yield the batches of each wanted table of one VCF; partitions are contigs.
+
+    Rows of variants and genotypes come in file order, those of calls last, sorted by sample, pos
+    and alt_index within a contig. A table's role is its option `role`, or else its name; tables
+    of other roles (samples) get no rows here. Memory is bounded by batch: calls wait in files of
+    `context.temp_dir`. Raises `BadSource`, which names the line and the field.
+    """
+    from lakeq.formats._vcf_lines import VcfText
+
+    wanted = {role: t for role in ROLES for t in tables.values() if _role(t) == role}
+    if not wanted:
+        return
+    text = VcfText(source, context.progress)
+    assembly = next(iter(wanted.values())).assembly or context.dataset.assembly
+    check_assembly(text.header, assembly, source.uri)
+    yield from _read(text, wanted, assembly, context)
+
+
+def _read(
+    text: VcfText, wanted: Mapping[str, Table], assembly: str, context: ReadContext
+) -> Iterator[TableBatch]:
+    from lakeq.formats._vcf_batch import Batches, Groups
+    from lakeq.formats._vcf_call_rows import CallsTable
+    from lakeq.formats._vcf_rows import BatchRows, FileFacts
+    from lakeq.formats._vcf_tables import TableBuilder, info_keys
+
+    groups = Groups.of(text.header.samples, context.samples)
+    sites = {role: t for role, t in wanted.items() if role != "calls"}
+    keys = info_keys(sites.values())
+    facts = FileFacts(text.uri, text.header, groups, assembly, keys, context.notes)
+    _note_unread(text.header, keys, wanted, context)
+    builders = [
+        TableBuilder(t, context.dataset, genotypes=role == "genotypes") for role, t in sites.items()
+    ]
+    calls = CallsTable(wanted["calls"], facts, context.temp_dir) if "calls" in wanted else None
+    for batch in Batches(text, groups, calls.keys if calls else ()):
+        rows = BatchRows(batch, facts)
+        for builder in builders:
+            yield from builder.batches(rows)
+        if calls:
+            calls.add(rows)
+    if calls:
+        yield from calls.batches()
+
+
+def _role(table: Table) -> str:
+    return table.options.get("role", table.name)
+
+
+def _note_unread(
+    header: Header, keys: Collection[str], wanted: Mapping[str, Table], context: ReadContext
+) -> None:
+    """Note the INFO fields that the header defines and no column of the catalog holds."""
+    unread = sorted(set(header.info) - set(keys))
+    if "variants" in wanted and unread:
+        context.notes[f"INFO fields not in the catalog: {', '.join(unread)}"] = len(unread)
+
+
+def check_assembly(header: Header, assembly: str, uri: str) -> None:
+    """Refuse a file whose header proves another assembly than the table's.
+
+    A lifted-over file keeps the contig lines of where it came from; then only the name of its new
+    reference counts.
+    """
+    if header.lifted_to:
+        proven = contigs.assembly_of({}, header.lifted_to)
+    else:
+        proven = contigs.assembly_of(header.contig_lengths, header.reference)
+    if assembly and proven and proven != assembly:
+        raise BadSource(
+            f"the header is of assembly {proven}, the table of {assembly}",
+            f"{uri}, header",
+            f"ingest it into a dataset of {proven}; positions of two assemblies never match",
+        )

@@ -1,0 +1,62 @@
+"""An S3 endpoint on the loopback (moto): buckets that a test fills and forgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
+REGION = "us-east-1"
+
+
+@dataclass(slots=True)
+class S3:
+    """A running endpoint; moto does not check signatures, so anonymous and signed both work."""
+
+    endpoint_url: str
+    client: Any
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def bucket(self) -> str:
+        """The name of a new, empty bucket."""
+        name = f"lakeq-test-{next(self._numbers)}"
+        self.client.create_bucket(Bucket=name)
+        return name
+
+    def put(self, bucket: str, key: str, body: bytes | Path) -> str:
+        """Store an object; returns its s3:// URI."""
+        data = body.read_bytes() if isinstance(body, Path) else body
+        self.client.put_object(Bucket=bucket, Key=key, Body=data)
+        return f"s3://{bucket}/{key}"
+
+    def keys(self, bucket: str) -> list[str]:
+        """The keys in a bucket, sorted."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return sorted(item["Key"] for page in pages for item in page.get("Contents", ()))
+
+
+@contextmanager
+def moto_server() -> Iterator[S3]:
+    """Start moto on a free port of the loopback; stopped at the end of the block."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint_url = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name=REGION,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    )
+    try:
+        yield S3(endpoint_url, client)
+    finally:
+        server.stop()
