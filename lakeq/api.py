@@ -1,0 +1,195 @@
+"""The public handle: connect to a lake, ingest into it, ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lakeq.catalog import Catalog, Column, Dataset, Table
+    from lakeq.config import Settings
+    from lakeq.convert import IngestReport
+    from lakeq.lake import IcebergLake
+    from lakeq.named import NamedQuery
+    from lakeq.query import Result
+    from lakeq.snapshot import SnapshotInfo, TableSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """A table of the catalog, and what the lake holds of it: `snapshot` is None when nothing."""
+
+    dataset: Dataset
+    table: Table
+    snapshot: TableSnapshot | None
+
+    @property
+    def name(self) -> str:
+        """The name used in SQL: dataset.table."""
+        return self.table.qualified
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The catalog's columns, with types, units and meaning."""
+        return self.table.columns
+
+    @property
+    def rows(self) -> int:
+        """Rows in the lake."""
+        return self.snapshot.rows if self.snapshot else 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the table's files."""
+        return self.snapshot.size_bytes if self.snapshot else 0
+
+    @property
+    def files(self) -> int:
+        """Number of the table's files."""
+        return len(self.snapshot.files) if self.snapshot else 0
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """The values that the table is partitioned by, as `contig=22`, sorted."""
+        files = self.snapshot.files if self.snapshot else ()
+        found = {tuple(file.partition) for file in files if file.partition}
+        return tuple(sorted(",".join(f"{k}={v}" for k, v in parts) for parts in found))
+
+
+class Lake:
+    """One lake and its catalog; cheap to make, safe to keep."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The datasets that lakeq and the user's own catalogs describe."""
+        from lakeq import catalog
+
+        return catalog.load(self.settings.catalogs)
+
+    @cached_property
+    def _iceberg(self) -> IcebergLake:
+        from lakeq.lake import IcebergLake
+
+        return IcebergLake(self.settings)
+
+    def sql(
+        self,
+        query: str,
+        params: Mapping[str, object] | None = None,
+        *,
+        at: int | str | datetime | None = None,
+        across_assemblies: bool = False,
+        max_rows: int | None = None,
+    ) -> Result:
+        """Run one SELECT, or the named query `@name`, and return its rows and its report.
+
+        `params` are bound to `$name` or `:name` in the text, never pasted into it. `at` is a
+        snapshot id or a UTC time for all tables. `across_assemblies` lets tables of two genome
+        assemblies meet in a join. `max_rows` stops reading after so many rows.
+
+        Raises `QueryRefused` and `AssemblyMismatch` before anything is read, `UnknownName` for a
+        table, `NotFound` for a table that is not ingested, `QueryFailed` with the engine's words.
+        """
+        from lakeq import query as _query
+
+        if query.startswith("@"):
+            named = self.query(query)
+            query, params = named.sql, named.values(params or {})
+        return _query.run(
+            query,
+            datasets=self.catalog.datasets,
+            lake=self._iceberg,
+            settings=self.settings,
+            parameters=params,
+            at=at,
+            across_assemblies=across_assemblies,
+            max_rows=max_rows,
+        )
+
+    def ingest(
+        self,
+        dataset: str,
+        objects: Sequence[str | Path],
+        *,
+        panel: str | Path | None = None,
+        dry_run: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> IngestReport:
+        """Replace the rows of `objects` by what the objects hold now, in one commit.
+
+        `dataset` is a dataset, or `dataset.table` for one of its tables. `objects` are paths,
+        globs, s3:// and https:// URIs. `panel` says which population each sample belongs to; ""
+        means there is no panel. `progress` is told an object, its bytes read and its size.
+
+        Raises `BadSource` for a bad object, `NotFound`, `AccessDenied` and `StorageUnavailable`
+        for one that cannot be read; the lake is then as before.
+        """
+        from lakeq import convert
+        from lakeq.storage import Storage
+
+        name, _, table = dataset.partition(".")
+        return convert.ingest(
+            self._iceberg,
+            Storage(self.settings),
+            self.catalog.dataset(name, "the ingest"),
+            [str(given) for given in objects],
+            table_names=[table] if table else None,
+            panel=panel,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    def tables(self) -> list[TableInfo]:
+        """Every table of the catalog, in its order, with what the lake holds of it."""
+        present = self._iceberg.tables()
+        snapshots = self._iceberg.read(present)
+        return [self._info(table, snapshots) for table in self.catalog.tables()]
+
+    def table(self, name: str) -> TableInfo:
+        """The table `dataset.table`; `UnknownName` with the nearest one."""
+        table = self.catalog.table(name, "the catalog")
+        present = name in self._iceberg.tables()
+        return self._info(table, self._iceberg.read([name]) if present else {})
+
+    def _info(self, table: Table, snapshots: Mapping[str, TableSnapshot]) -> TableInfo:
+        dataset = self.catalog.dataset(table.dataset)
+        return TableInfo(dataset, table, snapshots.get(table.qualified))
+
+    def snapshots(self, name: str) -> list[SnapshotInfo]:
+        """The history of the table `dataset.table`, oldest first."""
+        table = self.catalog.table(name, "the catalog")
+        return self._iceberg.snapshots(table.qualified)
+
+    def queries(self) -> list[NamedQuery]:
+        """The named queries, by name."""
+        from lakeq import named
+
+        return named.queries()
+
+    def query(self, name: str) -> NamedQuery:
+        """The named query `name`; `UnknownName` with the nearest one."""
+        from lakeq import named
+
+        return named.query(name)
+
+    def __repr__(self) -> str:
+        return f"<lakeq.Lake {self.settings.lake}>"
+
+
+def connect(path: str | Path | None = None, **settings: object) -> Lake:
+    """A handle on the lake in the folder `path`, by default the one that the settings name.
+
+    Further settings are those of the configuration: `warehouse`, `catalogs`, `memory_limit`,
+    `threads`, `temp_dir`, `s3_profile`, `s3_region`, `s3_endpoint_url`, `s3_anon`,
+    `s3_requester_pays`; they come before environment and files. Nothing is opened or made yet.
+    """
+    from lakeq import config
+
+    return Lake(config.load({"lake": path, **settings}))

@@ -1,0 +1,116 @@
+"""The `lakeq` command: one module per group; heavy libraries load only when a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from lakeq.cli.options import lake_options
+from lakeq.cli.text import neutral_lines
+from lakeq.errors import LakeqError
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
+COMMANDS = {  # in the order in which one meets them: the module of each
+    "sql": "sql",
+    "ingest": "ingest",
+    "tables": "tables",
+    "describe": "tables",
+    "snapshots": "tables",
+    "queries": "queries",
+    "catalog": "catalog",
+    "config": "config",
+    "doctor": "doctor",
+    "completion": "doctor",
+}
+
+
+class _Lazy(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        from importlib import import_module
+
+        module = import_module(f"lakeq.cli.{COMMANDS[cmd_name]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"lakeq {version('lakeq')}")
+    except PackageNotFoundError:
+        click.echo("lakeq (not installed)")
+    context.exit()
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version)
+@lake_options
+def cli() -> None:
+    """SQL over public genomics archives, with the bytes scanned and the dollars.
+
+    \b
+    lakeq ingest clinvar clinvar.vcf.gz
+    lakeq sql "select gene, count(*) from clinvar.grch37 group by gene"
+    lakeq tables
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the documented code; no traceback for expected errors."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = BROKEN_PIPE
+    if code == BROKEN_PIPE:  # or Python would complain when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code, the error is on standard error."""
+    code = 0
+    try:
+        cli.main(arguments, prog_name="lakeq", standalone_mode=False)
+    except LakeqError as error:
+        code = fail(str(error), error.exit_code)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        code = BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001  # the last resort; LAKEQ_DEBUG shows the traceback
+        code = _bug(error)
+    return code
+
+
+def fail(text: str, code: int) -> int:
+    """Tell an error on standard error."""
+    click.echo(f"error: {neutral_lines(text)}", err=True)
+    return code
+
+
+def _bug(error: Exception) -> int:
+    if os.environ.get("LAKEQ_DEBUG"):
+        raise error
+    what = f"{type(error).__name__}: {error}"
+    return fail(f"{what}\n  next:  this is a bug in lakeq; LAKEQ_DEBUG=1 shows where", 1)

@@ -1,0 +1,166 @@
+"""`lakeq ingest`: raw objects into the lake."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from lakeq.cli.options import connect, lake_options
+from lakeq.cli.output import Style, listing, write
+from lakeq.cli.text import neutral_lines
+from lakeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from lakeq.convert import IngestReport
+
+PATIENCE_S = 2.0  # shorter work needs no progress bar
+
+
+@click.command()
+@click.argument("dataset", metavar="DATASET[.TABLE]")
+@click.argument("objects", nargs=-1, required=True, metavar="OBJECT...")
+@click.option("--panel", metavar="FILE", help="Which population each sample belongs to.")
+@click.option("--no-panel", is_flag=True, help="Ingest without populations.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@click.option(
+    "--report",
+    type=click.Choice(["text", "json", "none"]),
+    default="text",
+    show_default=True,
+    help="The report on standard error.",
+)
+@lake_options
+def ingest(
+    dataset: str,
+    objects: tuple[str, ...],
+    panel: str | None,
+    no_panel: bool,
+    dry_run: bool,
+    no_progress: bool,
+    report: str,
+) -> None:
+    """Put OBJECTs of DATASET into the lake: paths, globs, s3:// and https:// URIs.
+
+    The rows of an object that is already there are replaced, in one commit; on any error the
+    lake stays as it was. What became of each object goes to standard output.
+
+    \b
+    lakeq ingest clinvar clinvar.vcf.gz
+    lakeq ingest thousand_genomes cohort.vcf.gz --panel cohort.panel
+    lakeq ingest thousand_genomes "s3://1000genomes/release/20130502/ALL.chr22.*.vcf.gz" --dry-run
+    """
+    if panel is not None and no_panel:
+        raise UsageError("--panel and --no-panel exclude each other", "lakeq ingest")
+    visible = sys.stderr.isatty() and not no_progress
+    with Bar(visible=visible) as bar:
+        done = connect().ingest(
+            dataset, list(objects), panel="" if no_panel else panel, dry_run=dry_run, progress=bar
+        )
+    _print(done)
+    if report == "json":
+        click.echo(json.dumps(_facts(done)), err=True)
+    elif report == "text":
+        click.echo(neutral_lines(_told(done)), err=True)
+
+
+def _print(done: IngestReport) -> None:
+    rows = [
+        (item.uri, table, None if done.dry_run else count, item.size_bytes, item.replaces)
+        for item in done.objects
+        for table, count in item.rows.items()
+    ]
+    found = listing(
+        rows, object="VARCHAR", table="VARCHAR", rows="BIGINT", bytes="BIGINT", replaces="BOOLEAN"
+    )
+    write(found, "table", sys.stdout.buffer, Style())
+
+
+def _told(done: IngestReport) -> str:
+    from lakeq.query import size
+
+    rows = sum(done.rows.values())
+    count = f"{len(done.objects)} {'object' if len(done.objects) == 1 else 'objects'}"
+    if done.dry_run:
+        lines = [f"would read {count}, {size(done.bytes_read)}; nothing was changed"]
+    else:
+        lines = [
+            f"read {count}, {size(done.bytes_read)} in {done.seconds:.1f} s",
+            f"wrote {rows:,} rows, {done.files} files, {size(done.bytes_written)}",
+        ]
+    lines += [f"note: {note}" + (f" ({n})" if n > 1 else "") for note, n in done.notes.items()]
+    return "\n".join(lines)
+
+
+def _facts(done: IngestReport) -> dict[str, object]:
+    return {
+        "dataset": done.dataset,
+        "dry_run": done.dry_run,
+        "objects": [
+            {"object": o.uri, "bytes": o.size_bytes, "rows": dict(o.rows), "replaces": o.replaces}
+            for o in done.objects
+        ],
+        "rows": done.rows,
+        "bytes_read": done.bytes_read,
+        "bytes_written": done.bytes_written,
+        "files": done.files,
+        "seconds": round(done.seconds, 6),
+        "notes": dict(done.notes),
+        "snapshots": dict(done.snapshots),
+    }
+
+
+class Bar:
+    """A progress bar on standard error that appears when the work takes longer than 2 s."""
+
+    def __init__(self, *, visible: bool) -> None:
+        self._visible = visible
+        self._started = time.monotonic()
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, uri: str, read: int, total: int) -> None:
+        """Take note of how far the reading of `uri` is."""
+        if not self._visible or time.monotonic() - self._started < PATIENCE_S:
+            return
+        progress = self._shown()
+        if uri not in self._tasks:
+            name = neutral_lines(uri.rsplit("/", 1)[-1])
+            self._tasks[uri] = progress.add_task(name, total=total)
+        progress.update(self._tasks[uri], completed=read, total=total)
+
+    def _shown(self) -> Progress:
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                DownloadColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
+
+            name = TextColumn("{task.description}", markup=False)
+            columns = (name, BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._progress.start()
+        return self._progress

@@ -1,0 +1,80 @@
+"""Options that several commands share: which lake, how S3 is reached, how rows are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+if TYPE_CHECKING:
+    from lakeq.api import Lake
+    from lakeq.config import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--lake", metavar="FOLDER", help="The lake to use."),
+    click.option("--profile", metavar="NAME", help="AWS profile that signs S3 requests."),
+    click.option("--region", metavar="REGION", help="AWS region of the buckets."),
+    click.option("--endpoint-url", metavar="URL", help="Another S3 endpoint than Amazon's."),
+    click.option("--anon/--no-anon", default=None, help="Never, or always, sign S3 requests."),
+    click.option(
+        "--request-payer/--no-request-payer",
+        default=None,
+        help="Pay for reading buckets whose owner asks for it.",
+    ),
+)
+_SETTINGS = {
+    "lake": "lake",
+    "profile": "s3_profile",
+    "region": "s3_region",
+    "endpoint_url": "s3_endpoint_url",
+    "anon": "s3_anon",
+    "request_payer": "s3_requester_pays",
+}
+
+
+def lake_options(command: F) -> F:
+    """Add the options; they are kept in the context, those of the inner command win."""
+
+    @wraps(command)
+    def keeping(*args: object, **kwargs: object) -> object:
+        given = click.get_current_context().ensure_object(dict)
+        for option, setting in _SETTINGS.items():
+            value = kwargs.pop(option, None)
+            if value is not None:
+                given[setting] = value
+        return command(*args, **kwargs)
+
+    for option in reversed(_OPTIONS):
+        keeping = option(keeping)
+    return cast("F", keeping)
+
+
+def settings() -> Settings:
+    """The settings with the command line's options on top."""
+    from lakeq import config
+
+    return config.load(click.get_current_context().ensure_object(dict))
+
+
+def connect() -> Lake:
+    """The lake that the options and settings name."""
+    from lakeq.api import Lake
+
+    return Lake(settings())
+
+
+def listing_format(command: F) -> F:
+    """The option `--format` of commands that list things."""
+    from lakeq.cli.output import TEXT_FORMATS
+
+    return click.option(
+        "--format",
+        type=click.Choice(TEXT_FORMATS),
+        default="table",
+        show_default=True,
+        help="How to print the list.",
+    )(command)

@@ -1,0 +1,313 @@
+r"""Rows to table, CSV, TSV, JSON, JSON lines, Markdown, Arrow and Parquet, in constant memory.
+
+Text is UTF-8 with `\n` line ends. In CSV and TSV (RFC 4180) NULL is an empty cell and an empty
+string is `""`; lists, structs and maps are JSON. In JSON, NULL and what JSON has no number for
+(NaN, infinities) are null. Table and Markdown write control characters out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol, cast
+
+from lakeq.cli.text import neutral
+from lakeq.engines import ResultColumn, Row
+from lakeq.errors import AccessDenied, NotFound, StorageUnavailable, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TEXT_FORMATS = ("table", "csv", "tsv", "json", "jsonl", "markdown")
+BINARY_FORMATS = ("arrow", "parquet")
+FORMATS = TEXT_FORMATS + BINARY_FORMATS
+SUFFIXES = {
+    ".txt": "table",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".md": "markdown",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".parquet": "parquet",
+}
+MAX_CELL = 60  # characters of a cell on a terminal
+_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)")
+
+
+class Rows(Protocol):
+    """What can be printed: columns, and rows in parts."""
+
+    @property
+    def columns(self) -> Sequence[ResultColumn]:
+        """Names and types."""
+        ...
+
+    def stream(self) -> Iterator[Sequence[Row]]:
+        """The rows, some at a time."""
+        ...
+
+
+class ArrowRows(Rows, Protocol):
+    """What can be written as Arrow too."""
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The schema, and the rows as record batches."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A few rows that are already there."""
+
+    columns: Sequence[ResultColumn]
+    rows: Sequence[Row]
+
+    def stream(self) -> Iterator[Sequence[Row]]:
+        """All rows at once."""
+        yield self.rows
+
+
+def listing(rows: Sequence[Row], /, **types: str) -> Listing:
+    """`rows` under columns given as name=type."""
+    return Listing([ResultColumn(name, type_) for name, type_ in types.items()], rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How text is printed: on a terminal cells are cut; `csv_safe` disarms spreadsheet formulas."""
+
+    terminal: bool = False
+    csv_safe: bool = False
+
+
+def write(rows: Rows, format: str, out: IO[bytes], style: Style) -> None:
+    """Write all rows to `out`."""
+    if format in BINARY_FORMATS:
+        _BINARY[format](cast("ArrowRows", rows), out)
+        return
+    for text in _TEXT[format](rows, style):
+        out.write(text.encode("utf-8", "surrogatepass"))
+    out.flush()
+
+
+def format_of(path: Path) -> str:
+    """The format that the suffix of `path` names; `UsageError` when it names none."""
+    if path.suffix.lower() not in SUFFIXES:
+        hint = f"add --format, or end the name in {', '.join(SUFFIXES)}"
+        raise UsageError(f"no format is known for {path.name!r}", "--output", hint)
+    return SUFFIXES[path.suffix.lower()]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name only when everything is written."""
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as device:
+                yield device
+            return
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                yield file
+            part.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
+    except FileNotFoundError as error:
+        raise NotFound(f"no folder {str(path.parent)!r}", "--output") from error
+    except PermissionError as error:
+        raise AccessDenied(f"cannot write {str(path)!r}", "--output") from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageUnavailable(f"cannot write: {error.strerror}", str(path)) from error
+
+
+# Cells
+
+
+def _nested(value: object) -> str:
+    return json.dumps(_clean(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: object) -> str:
+    """One value as text: what a reader of CSV expects, JSON for what has parts."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | dict | tuple):
+        return _nested(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _clean(value: object) -> object:
+    """`value` as what JSON can say."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_plain(key): _clean(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(part) for part in value]
+    return _number(value) if isinstance(value, Decimal) else _plain(value)
+
+
+def _number(value: Decimal) -> object:
+    """A JSON number where it says the value exactly, else text."""
+    if not value.is_finite():
+        return None
+    if value == value.to_integral_value():
+        return int(value)
+    near = float(value)
+    return near if Decimal(repr(near)) == value else str(value)
+
+
+# Writers
+
+
+def _separated(rows: Rows, style: Style, separator: str) -> Iterator[str]:
+    special = re.compile(f'[{separator}"\r\n]')
+
+    def quoted(text: str) -> str:
+        if style.csv_safe and text[:1] in "=+-@\t\r" and text:
+            text = "'" + text
+        if text and not special.search(text):
+            return text
+        return '"' + text.replace('"', '""') + '"'
+
+    def cell(value: object) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            return quoted(value)
+        text = _plain(value)
+        return text if isinstance(value, int | float) else quoted(text)
+
+    yield separator.join(quoted(column.name) for column in rows.columns) + "\n"
+    for part in rows.stream():
+        yield "".join([separator.join(map(cell, row)) + "\n" for row in part])
+
+
+def _csv(rows: Rows, style: Style) -> Iterator[str]:
+    return _separated(rows, style, ",")
+
+
+def _tsv(rows: Rows, style: Style) -> Iterator[str]:
+    return _separated(rows, style, "\t")
+
+
+def _objects(rows: Rows) -> Iterator[list[str]]:
+    names = _unique([column.name for column in rows.columns])
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    for part in rows.stream():
+        yield [encode(dict(zip(names, map(_clean, row), strict=True))) for row in part]
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """`names` with `_1`, `_2` behind those that come again."""
+    ordered: list[str] = []
+    for name in names:
+        candidate, number = name, 0
+        while candidate in ordered:
+            number += 1
+            candidate = f"{name}_{number}"
+        ordered.append(candidate)
+    return ordered
+
+
+def _jsonl(rows: Rows, _style: Style) -> Iterator[str]:
+    for part in _objects(rows):
+        yield "".join([line + "\n" for line in part])
+
+
+def _json(rows: Rows, _style: Style) -> Iterator[str]:
+    lead = "[\n"
+    for part in _objects(rows):
+        if part:
+            yield lead + ",\n".join(part)
+            lead = ",\n"
+    yield "[]\n" if lead == "[\n" else "\n]\n"
+
+
+def _markdown(rows: Rows, _style: Style) -> Iterator[str]:
+    def cell(value: object) -> str:
+        return neutral(_plain(value)).replace("\\", "\\\\").replace("|", "\\|")
+
+    rules = ["---:" if _is_number(column) else "---" for column in rows.columns]
+    yield "| " + " | ".join(cell(column.name) for column in rows.columns) + " |\n"
+    yield "| " + " | ".join(rules) + " |\n"
+    for part in rows.stream():
+        yield "".join(["| " + " | ".join(map(cell, row)) + " |\n" for row in part])
+
+
+def _table(rows: Rows, style: Style) -> Iterator[str]:
+    """Columns wide enough for the first part of the rows."""
+
+    def cell(value: object) -> str:
+        text = "NULL" if value is None else neutral(_plain(value))
+        return text[: MAX_CELL - 1] + "…" if style.terminal and len(text) > MAX_CELL else text
+
+    parts = rows.stream()
+    first = [[cell(value) for value in row] for row in next(parts, [])]
+    names = [neutral(column.name) for column in rows.columns]
+    widths = [max(map(len, column)) for column in zip(names, *first, strict=True)]
+    right = [_is_number(column) for column in rows.columns]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = zip(cells, widths, right, strict=True)
+        return "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in padded).rstrip() + "\n"
+
+    yield line(names) + line(["-" * width for width in widths])
+    for part in chain([first], ([list(map(cell, row)) for row in part] for part in parts)):
+        yield "".join([line(cells) for cells in part])
+
+
+def _is_number(column: ResultColumn) -> bool:
+    return _NUMBER.fullmatch(column.type) is not None
+
+
+def _arrow(rows: ArrowRows, out: IO[bytes]) -> None:
+    import pyarrow as pa
+
+    reader = rows.reader()
+    with pa.ipc.new_stream(out, reader.schema) as stream:
+        for batch in reader:
+            stream.write_batch(batch)
+
+
+def _parquet(rows: ArrowRows, out: IO[bytes]) -> None:
+    import pyarrow.parquet as pq
+
+    reader = rows.reader()
+    with pq.ParquetWriter(out, reader.schema, compression="zstd") as file:
+        for batch in reader:
+            file.write_batch(batch)
+
+
+_TEXT: dict[str, Callable[[Rows, Style], Iterator[str]]] = {
+    "table": _table,
+    "csv": _csv,
+    "tsv": _tsv,
+    "json": _json,
+    "jsonl": _jsonl,
+    "markdown": _markdown,
+}
+_BINARY: dict[str, Callable[[ArrowRows, IO[bytes]], None]] = {"arrow": _arrow, "parquet": _parquet}

@@ -1,0 +1,163 @@
+"""`lakeq sql`: one query, its rows on standard output, its report on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lakeq.cli.options import connect, lake_options
+from lakeq.cli.output import BINARY_FORMATS, FORMATS, Style, format_of, opened, write
+from lakeq.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from lakeq.api import Lake
+    from lakeq.query import Report, Result
+
+TERMINAL_ROWS = 1000  # a table on a terminal stops here unless --max-rows says otherwise
+
+
+@click.command()
+@click.argument("query", required=False)
+@click.option("-f", "--file", "file", metavar="FILE", help="Read the query from FILE.")
+@click.option(
+    "-p",
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help='Bind VALUE to $NAME or :NAME. JSON (22, true, null, [1,2], "22"), else text; '
+    "in a named query as its parameter's type says.",
+)
+@click.option(
+    "--format", type=click.Choice(FORMATS), help="[default: by -o, table on a terminal, else csv]"
+)
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write rows to FILE; its suffix is the format."
+)
+@click.option("--max-rows", type=click.IntRange(min=0), metavar="N", help="Stop after N rows.")
+@click.option(
+    "--at", metavar="SNAPSHOT|TIME", help="The tables as they were: a snapshot id or a UTC time."
+)
+@click.option(
+    "--across-assemblies",
+    is_flag=True,
+    help="Let tables of two genome assemblies meet; match them on rs, not on positions.",
+)
+@click.option(
+    "--report",
+    type=click.Choice(["text", "json", "none"]),
+    default="text",
+    show_default=True,
+    help="The report on standard error.",
+)
+@click.option("--csv-safe", is_flag=True, help="Put ' before cells that spreadsheets would run.")
+@lake_options
+def sql(  # noqa: PLR0913, PLR0917  # one argument for each option of the command line
+    query: str | None,
+    file: str | None,
+    params: tuple[str, ...],
+    format: str | None,
+    output: str | None,
+    max_rows: int | None,
+    at: str | None,
+    across_assemblies: bool,
+    report: str,
+    csv_safe: bool,
+) -> None:
+    """Run QUERY and print its rows.
+
+    QUERY is one SELECT; "-" reads it from standard input, "@NAME" takes a named query (see:
+    lakeq queries). Rows go to standard output; rows, seconds, bytes, files and dollars to
+    standard error.
+
+    \b
+    lakeq sql "select count(*) from clinvar.grch37 where is_pathogenic"
+    lakeq sql @sample_clinvar -p sample=HG00096 --format csv
+    echo "select * from thousand_genomes.samples" | lakeq sql - -o samples.parquet
+    """
+    lake = connect()
+    text = _text(query, file)
+    target = None if output in (None, "-") else Path(str(output))
+    terminal = target is None and sys.stdout.isatty()
+    kind = format or (format_of(target) if target else "table" if terminal else "csv")
+    if terminal and kind in BINARY_FORMATS:
+        raise UsageError(f"{kind} is not for a terminal", "--format", "add -o FILE, or a pipe")
+    if max_rows is None and terminal and kind == "table":
+        max_rows = TERMINAL_ROWS
+    result = lake.sql(
+        text,
+        _values(lake, text, _pairs(params)),
+        at=at,
+        across_assemblies=across_assemblies,
+        max_rows=max_rows,
+    )
+    _print(result, kind, target, Style(terminal, csv_safe))
+    _tell(result.report, report)
+
+
+def _text(query: str | None, file: str | None) -> str:
+    if (query is None) == (file is None):
+        raise UsageError("give one query: QUERY, - or -f FILE", "lakeq sql", "lakeq sql --help")
+    if query == "-":
+        return sys.stdin.read()
+    if query is not None:
+        return query
+    path = Path(str(file))
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise NotFound("no such file", str(path)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the query: {error}", str(path)) from error
+
+
+def _pairs(params: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for given in params:
+        name, equals, value = given.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"not NAME=VALUE: {given!r}", "-p", "for example: -p sample=HG00096")
+        if name in pairs:
+            raise UsageError(f"the parameter {name} is given twice", "-p")
+        pairs[name] = value
+    return pairs
+
+
+def _values(lake: Lake, text: str, pairs: Mapping[str, str]) -> Mapping[str, object]:
+    """Values by the types of the named query, or as JSON where they are JSON."""
+    if text.startswith("@"):
+        return lake.query(text).values(pairs)
+    return {name: json_or_text(value) for name, value in pairs.items()}
+
+
+def json_or_text(value: str) -> object:
+    """`value` as JSON says it (number, true, false, null, list, quoted text), else as text."""
+
+    def refuse(constant: str) -> object:
+        raise ValueError(constant)
+
+    try:
+        found: object = json.loads(value, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return value
+    return found
+
+
+def _print(result: Result, kind: str, target: Path | None, style: Style) -> None:
+    if target is None:
+        write(result, kind, sys.stdout.buffer, style)
+        return
+    with opened(target) as file:
+        write(result, kind, file, style)
+
+
+def _tell(report: Report, how: str) -> None:
+    if how == "json":
+        click.echo(json.dumps(report.to_dict()), err=True)
+    elif how == "text":
+        click.echo(str(report), err=True)

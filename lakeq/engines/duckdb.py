@@ -1,0 +1,477 @@
+"""DuckDB inside this process: a fresh, locked-down database for each query.
+
+The order of the lock-down matters and was found by experiment with DuckDB 1.5.5: connect with
+everything off that loads or looks around; httpfs, only if a file lies on S3; its settings emptied
+of what it took from the environment; one secret per bucket; views over exactly the snapshot's
+files; `allowed_paths`; then no external access and no further configuration.
+
+Bytes are counted by DuckDB's own `FileSystem` log, one line per read with path, position and
+length: equal to what the kernel (local) and a server (S3) count, to the byte, where the profile's
+`total_bytes_read` is wrong for local files. That log holds no URL parameters, headers or secrets;
+the `HTTP` and `QueryLog` logs do, and are never enabled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from lakeq.engines import Access, Read, ResultColumn, Row
+from lakeq.errors import (
+    AccessDenied,
+    BadLake,
+    LakeqError,
+    QueryFailed,
+    StorageUnavailable,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from lakeq.config import S3Settings, Settings
+    from lakeq.snapshot import TableSnapshot
+
+T = TypeVar("T")
+
+CONFIG: Mapping[str, str] = {
+    "allow_community_extensions": "false",
+    "allow_persistent_secrets": "false",
+    "allow_unsigned_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "enable_external_file_cache": "false",
+    "python_enable_replacements": "false",
+    "python_scan_all_frames": "false",
+}
+SPILL_LIMIT = "100GB"  # a runaway sort fails here instead of filling the disk
+S3_SCHEMES = ("s3://", "s3a://", "s3n://")
+SESSION_SETTINGS = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_endpoint")
+
+
+class Engine:
+    """One query's DuckDB. Not shared between threads; closed with its result."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.secrets: tuple[str, ...] = ()
+        self.paths: frozenset[str] = frozenset()
+
+    @cached_property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The database, in memory, with nothing in it yet."""
+        import duckdb
+
+        try:
+            return duckdb.connect(":memory:", config=self._config())
+        except duckdb.Error as error:
+            where = "the settings memory_limit, threads and temp_dir"
+            raise UsageError(_headline(str(error)), where, "lakeq config show --origin") from error
+
+    @cached_property
+    def _spill(self) -> Path:
+        """Where DuckDB may spill; it makes the folder when it first needs it."""
+        folder = self.settings.temp_dir or Path(tempfile.gettempdir())
+        return folder / f"lakeq-spill-{os.getpid()}-{os.urandom(4).hex()}"
+
+    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            **CONFIG,
+            "temp_directory": str(self._spill),
+            "max_temp_directory_size": SPILL_LIMIT,
+        }
+        if self.settings.memory_limit:
+            config["memory_limit"] = self.settings.memory_limit
+        if self.settings.threads:
+            config["threads"] = str(self.settings.threads)
+        return config
+
+    def serialize(self, sql: str) -> str:
+        """DuckDB's `json_serialize_sql` of `sql`."""
+        call = f"SELECT json_serialize_sql({literal(sql)}, skip_null := true, skip_empty := true)"
+        row = self.connection.execute(call).fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def run(
+        self, sql: str, parameters: Mapping[str, object], tables: Mapping[str, TableSnapshot]
+    ) -> Run:
+        """Start `sql` over `tables`; raise `QueryFailed` with DuckDB's own words."""
+        with self._explained():
+            self._prepare(tables)
+            return Run(self, sql, parameters)
+
+    def close(self) -> None:
+        """Drop the database and what it spilled."""
+        if "connection" in self.__dict__:
+            self.connection.close()
+        if "_spill" in self.__dict__:
+            shutil.rmtree(self._spill, ignore_errors=True)
+
+    def _prepare(self, tables: Mapping[str, TableSnapshot]) -> None:
+        paths = sorted({file.path for table in tables.values() for file in table.files})
+        self.paths = frozenset(paths)
+        buckets = sorted({_bucket(path) for path in paths if path.startswith(S3_SCHEMES)})
+        if buckets:
+            self._open_s3(buckets)
+        run = self.connection.execute
+        patterns = [glob_escaped(path) for path in paths if glob_escaped(path) != path]
+        run(f"SET allowed_paths = {_list(paths + patterns)}")
+        run("SET TimeZone = 'UTC'")
+        run("CALL enable_logging('FileSystem')")
+        for name, table in tables.items():
+            schema = name.partition(".")[0]
+            run(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
+            run(view(table))
+        run("SET enable_external_access = false")
+        run("SET lock_configuration = true")
+
+    def _open_s3(self, buckets: Sequence[str]) -> None:
+        import duckdb
+
+        run = self.connection.execute
+        run(f"LOAD {literal(httpfs(duckdb.__version__))}")
+        for name in SESSION_SETTINGS:  # httpfs fills them from AWS_*; only secrets may sign
+            run(f"SET {name} = ''")
+        s3 = self.settings.s3
+        keys = _credentials(s3)
+        self.secrets = tuple(part for part in keys if part)
+        try:
+            for number, bucket in enumerate(buckets):
+                run(_secret(f"bucket_{number}", bucket, s3, keys))
+        except duckdb.Error:
+            what = "DuckDB does not take the S3 settings"
+            raise UsageError(what, "the settings s3.*", "lakeq config show --origin") from None
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn DuckDB's errors into ours, without any secret in the text."""
+        import duckdb
+
+        try:
+            yield
+        except duckdb.Error as error:
+            raise explain(error, self.secrets, self.paths) from error
+        except RuntimeError as error:
+            if "interrupt" in str(error).lower():
+                raise KeyboardInterrupt from error
+            raise
+
+
+class Run:
+    """A query that has begun in an `Engine`; rows stream, so memory does not grow with them."""
+
+    def __init__(self, engine: Engine, sql: str, parameters: Mapping[str, object]) -> None:
+        self._engine = engine
+        self._cursor = engine.connection.cursor()
+        self._wait(lambda: self._start(sql, parameters))
+        described = self._cursor.description or []
+        self.columns = tuple(ResultColumn(str(d[0]), str(d[1])) for d in described)
+        # DuckDB needs pytz to make Python values of these; Arrow does not.
+        self._zoned = any("WITH TIME ZONE" in column.type for column in self.columns)
+        self._rows: Iterator[Sequence[Row]] | None = None
+
+    def fetch(self, count: int) -> Sequence[Row]:
+        """At most `count` further rows as Python values; none when the query is done."""
+        with self._engine._explained():  # noqa: SLF001  # one unit in two classes
+            if not self._zoned:
+                return self._wait(lambda: self._cursor.fetchmany(count))
+            if self._rows is None:
+                self._rows = self._through_arrow(count)
+            return next(self._rows, [])
+
+    def _start(self, sql: str, parameters: Mapping[str, object]) -> None:
+        """Bind and begin: with SQL's values, since Python's make DuckDB import pandas (0.6 s)."""
+        values = {name: value_literal(value) for name, value in parameters.items()}
+        if not values:
+            self._cursor.execute(sql)
+        elif None in values.values():
+            self._cursor.execute(sql, dict(parameters))
+        else:
+            self._cursor.execute(f"PREPARE lakeq AS {sql}")
+            bound = ", ".join(f"{identifier(name)} := {value}" for name, value in values.items())
+            self._cursor.execute(f"EXECUTE lakeq({bound})")
+
+    def _wait(self, call: Callable[[], T]) -> T:
+        """The result of `call`; ^C stops the query within a tenth of a second.
+
+        DuckDB looks for signals while a query starts, but not while its rows are fetched.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return call()
+        outcome: list[T] = []
+        failure: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                outcome.append(call())
+            except BaseException as error:  # noqa: BLE001  # raised again in the waiting thread
+                failure.append(error)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            while worker.is_alive():
+                worker.join(0.1)
+        except KeyboardInterrupt:
+            self._cursor.interrupt()
+            worker.join()
+            raise
+        if failure:
+            raise failure[0]
+        return outcome[0]
+
+    def _through_arrow(self, count: int) -> Iterator[Sequence[Row]]:
+        for batch in self.reader(count):
+            columns = [column.to_pylist() for column in batch.columns]
+            rows = list(zip(*columns, strict=True))
+            for start in range(0, len(rows), count):
+                yield rows[start : start + count]
+
+    def reader(self, rows_per_batch: int) -> pa.RecordBatchReader:
+        """The further rows as Arrow record batches."""
+        import pyarrow as pa
+
+        source = self._cursor.to_arrow_reader(rows_per_batch)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with self._engine._explained():  # noqa: SLF001  # as above
+                while (batch := self._wait(lambda: next(source, None))) is not None:
+                    yield batch
+
+        return pa.RecordBatchReader.from_batches(source.schema, batches())
+
+    def access(self) -> Access:
+        """The reads of data files that DuckDB logged up to now."""
+        log = self._engine.connection.cursor()
+        lines = log.execute("SELECT message FROM duckdb_logs WHERE type = 'FileSystem'").fetchall()
+        found = [match for (line,) in lines if (match := _LOGGED.fullmatch(line))]
+        known = self._engine.paths
+        reads = tuple(
+            Read(match["path"], int(match["pos"]), int(match["bytes"]))
+            for match in found
+            if match["op"] == "READ" and match["path"] in known
+        )
+        opened = len({match["path"] for match in found} & known)
+        return Access(reads, opened, signed=bool(self._engine.secrets))
+
+    def close(self) -> None:
+        """Stop the query and drop its database."""
+        self._cursor.close()
+        self._engine.close()
+
+
+def identifier(name: str) -> str:
+    """`name` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """`text` as a SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def value_literal(value: object) -> str | None:
+    """`value` as a typed SQL literal; None where only DuckDB's own conversion will do."""
+    text: str | None = None
+    if value is None:
+        text = "NULL"
+    elif type(value) is bool:
+        text = str(value).lower()
+    elif type(value) is int:
+        text = f"CAST('{value}' AS {'BIGINT' if -(2**63) <= value < 2**63 else 'HUGEINT'})"
+    elif type(value) is float:
+        text = f"CAST('{value!r}' AS DOUBLE)"
+    elif type(value) is str and "\0" not in value:
+        text = literal(value)
+    elif isinstance(value, list | tuple):
+        text = _list_literal(value)
+    return text
+
+
+def _list_literal(values: Sequence[object]) -> str | None:
+    """A list whose elements are of one plain type; DuckDB finds the type of any other."""
+    parts = [value_literal(value) for value in values]
+    if len({type(value) for value in values}) != 1 or None in parts:
+        return None
+    return "[" + ", ".join(map(str, parts)) + "]"
+
+
+def _list(texts: Sequence[str]) -> str:
+    return "[" + ", ".join(map(literal, texts)) + "]"
+
+
+def view(table: TableSnapshot) -> str:
+    """The statement that makes `table` readable under its name, columns matched by field id.
+
+    A table without files is an empty view of the right types.
+    """
+    schema, _, name = table.name.partition(".")
+    head = f"CREATE VIEW {identifier(schema)}.{identifier(name)} AS SELECT "
+    if not table.files:
+        columns = ", ".join(
+            f"CAST(NULL AS {c.duckdb_type}) AS {identifier(c.name)}" for c in table.columns
+        )
+        return f"{head}{columns} WHERE false"
+    columns = ", ".join(
+        f"{c.field_id}: {{name: {literal(c.name)}, type: {literal(c.duckdb_type)}, "
+        "default_value: NULL}"
+        for c in table.columns
+    )
+    paths = _list([glob_escaped(file.path) for file in table.files])
+    return f"{head}* FROM read_parquet({paths}, schema => MAP{{{columns}}})"
+
+
+def glob_escaped(path: str) -> str:
+    """`path` for a function that would take `*`, `?` and `[` in it for a pattern."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def _bucket(path: str) -> str:
+    return urlsplit(path).netloc
+
+
+def httpfs(version: str) -> str:
+    """The extension file of the wheel `duckdb-extension-httpfs`, made for this DuckDB."""
+    spec = find_spec("duckdb_extension_httpfs")
+    origin = spec.origin if spec else None
+    name = f"extensions/v{version}/httpfs.duckdb_extension"
+    path = Path(origin).parent / name if origin else None
+    if path is None or not path.is_file():
+        wheel = f"duckdb-extension-httpfs=={version}"
+        raise UsageError(f"reading S3 needs {wheel}", "this installation", f"pip install {wheel}")
+    return str(path)
+
+
+def _credentials(s3: S3Settings) -> tuple[str, str, str]:
+    """Access key, secret and session token; all empty for anonymous access."""
+    if s3.anon:
+        return "", "", ""
+    env = os.environ
+    if not s3.profile and env.get("AWS_ACCESS_KEY_ID") and env.get("AWS_SECRET_ACCESS_KEY"):
+        token = env.get("AWS_SESSION_TOKEN", "")
+        return env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], token
+    return _resolved(s3)
+
+
+def _resolved(s3: S3Settings) -> tuple[str, str, str]:
+    """Credentials as the AWS SDK finds them: profile, SSO, instance role, and so on."""
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        found = botocore.session.Session(profile=s3.profile or None).get_credentials()
+        keys = found.get_frozen_credentials() if found else None
+    except BotoCoreError as error:
+        raise AccessDenied(f"no AWS credentials: {error}", "the AWS configuration") from error
+    if keys is not None:
+        return keys.access_key, keys.secret_key, keys.token or ""
+    if s3.anon is False:
+        hint = "set AWS_PROFILE or --profile, or read without credentials: --anon"
+        raise AccessDenied("no AWS credentials found", "the AWS configuration", hint)
+    return "", "", ""
+
+
+def _secret(name: str, bucket: str, s3: S3Settings, keys: tuple[str, str, str]) -> str:
+    region = s3.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    options = {
+        "KEY_ID": literal(keys[0]),
+        "SECRET": literal(keys[1]),
+        "REGION": literal(region or "us-east-1"),
+        "SCOPE": literal(f"s3://{bucket}"),
+    }
+    if keys[2]:
+        options["SESSION_TOKEN"] = literal(keys[2])
+    if s3.requester_pays and keys[0]:
+        options["REQUESTER_PAYS"] = "true"
+    if s3.endpoint_url:
+        endpoint = urlsplit(s3.endpoint_url)
+        options["ENDPOINT"] = literal(endpoint.netloc + endpoint.path.rstrip("/"))
+        options["URL_STYLE"] = "'path'"
+        options["USE_SSL"] = "true" if endpoint.scheme == "https" else "false"
+    described = ", ".join(f"{key} {value}" for key, value in options.items())
+    return f"CREATE TEMPORARY SECRET {name} (TYPE s3, {described})"
+
+
+def explain(
+    error: duckdb.Error, secrets: Sequence[str] = (), paths: Collection[str] = ()
+) -> LakeqError:
+    """Our error for one of DuckDB's: its own words, with secrets blotted out.
+
+    An error that names one of the data files `paths`, or that only a damaged file can cause, is
+    `BadLake`.
+    """
+    text = str(error)
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    status = getattr(error, "status_code", None)
+    if status is not None or "HTTP" in text.partition(":")[0] or "for HTTP" in text:
+        return _storage_error(text, int(status) if status else 0)
+    named = next((path for path in paths if path in text), None)
+    if named is not None or (_DAMAGED.search(text) and not text.startswith(_OF_THE_QUERY)):
+        where = named or (next(iter(paths)) if len(paths) == 1 else f"one of {len(paths)} files")
+        return BadLake(_headline(text), where, "restore the file, or ingest its object again")
+    if text.startswith("Out of Memory"):
+        hint = "raise memory_limit, or ask for fewer rows or columns"
+        return QueryFailed(_headline(text), "the query", hint)
+    if "No space left" in text or "max_temp_directory_size" in text:
+        hint = "make room, or set temp_dir to a larger disk"
+        return StorageUnavailable(_headline(text), "the folder for spilled rows", hint)
+    body, where = _placed(text)
+    return QueryFailed(body, where)
+
+
+# What DuckDB says of Parquet that it cannot follow, without the name of the file.
+_DAMAGED = re.compile(
+    r"TProtocolException|TTransportException|ZSTD|[Cc]hecksum|[Cc]orrupt|out of buffer"
+)
+_OF_THE_QUERY = ("Conversion", "Binder", "Catalog", "Parser", "Out of Range")  # they quote values
+_LOGGED = re.compile(
+    r'\{"fs":"[^"]*","path":"(?P<path>.*)","op":"(?P<op>READ|OPEN)"'
+    r'(?:,"bytes":"(?P<bytes>\d+)","pos":"(?P<pos>\d+)")?\}',
+    re.DOTALL,
+)
+
+
+def _storage_error(text: str, status: int) -> LakeqError:
+    """What an HTTP status from S3, or none at all, means to the user."""
+    address = re.search(r"'((?:s3|https?)://[^'?]+)", text)
+    where = address[1] if address else "S3"
+    what = _headline(text).partition(" for HTTP")[0]
+    if status in (401, 403):
+        hint = "check credentials (--profile, --anon), the region, or whether the requester pays"
+        return AccessDenied(what, where, hint)
+    if status == 404:
+        return BadLake(what, where, "the lake names a file that is not there; ingest it again")
+    if status in (301, 307, 400):
+        hint = "the bucket may be in another region: set s3.region (--region)"
+        return AccessDenied(what, where, hint)
+    return StorageUnavailable(what, where, "try again; check the endpoint and the network")
+
+
+def _headline(text: str) -> str:
+    """The first line, without DuckDB's name for the kind of error."""
+    first = text.strip().partition("\n")[0]
+    kind, colon, rest = first.partition(": ")
+    return rest if colon and kind.endswith("Error") else first
+
+
+def _placed(text: str) -> tuple[str, str]:
+    """What DuckDB says and which line of the query it points to."""
+    body, marker, place = text.partition("\nLINE ")
+    kind, colon, rest = body.strip().partition(": ")
+    words = rest if colon and kind.endswith("Error") else body.strip()
+    number = place.partition(":")[0]
+    where = f"the query, line {number}" if marker and number.isdigit() else "the query"
+    return "\n".join(line for line in words.splitlines() if line.strip()), where

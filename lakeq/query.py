@@ -1,0 +1,446 @@
+"""A query from its text to its rows and its report: guard, snapshots, engine, `Result`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol
+
+from lakeq import cost, engines, guard, plan
+from lakeq.engines import Access, ResultColumn, Row, Running
+from lakeq.errors import NotFound, UnknownName, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    from lakeq.catalog import Dataset
+    from lakeq.config import Settings
+    from lakeq.snapshot import TableSnapshot
+
+ENGINE = "duckdb"
+ROWS_PER_FETCH = 10_000
+ROWS_PER_BATCH = 100_000
+HTML_ROWS = 20
+MISSING = "NULL"
+
+
+class Snapshots(Protocol):
+    """What a query needs of the lake."""
+
+    def tables(self) -> Sequence[str]:
+        """The tables that are in the lake."""
+        ...
+
+    def read(
+        self, names: Sequence[str], at: int | str | datetime | None = None
+    ) -> Mapping[str, TableSnapshot]:
+        """What the tables `names` hold at one moment, by name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a query took and what that costs.
+
+    `bytes_scanned` were read from storage, footers included: over the wire on S3, from the files
+    locally. `cost_usd` is what Athena asks for a scan of so many bytes. `s3_cost_usd` and
+    `egress_usd` are what S3 asks for the requests and for bytes that leave the bucket's region;
+    both are 0 for local files and where the bucket's owner pays. Prices of `prices_date`.
+    """
+
+    rows: int
+    seconds: float
+    bytes_scanned: int
+    bytes_total: int
+    files_read: int
+    files_total: int
+    row_groups_read: int
+    row_groups_total: int
+    cost_usd: Decimal
+    s3_requests: int
+    s3_cost_usd: Decimal
+    egress_usd: Decimal
+    snapshots: Mapping[str, int]
+    truncated: bool
+    prices_date: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The report as JSON types; dollars become numbers."""
+        names = (name for name in self.__slots__ if name != "snapshots")
+        values: dict[str, object] = {name: getattr(self, name) for name in names}
+        values["seconds"] = round(self.seconds, 6)
+        numbers = {k: float(v) for k, v in values.items() if isinstance(v, Decimal)}
+        return {**values, **numbers, "snapshots": dict(self.snapshots)}
+
+    def __str__(self) -> str:
+        rows = f"{self.rows:,} {'row' if self.rows == 1 else 'rows'}"
+        more = " (there are more: --max-rows)" if self.truncated else ""
+        scanned = (
+            f"scanned {size(self.bytes_scanned)} of {size(self.bytes_total)} in the tables; "
+            f"{self.files_read} of {self.files_total} files, "
+            f"{self.row_groups_read} of {self.row_groups_total} row groups"
+        )
+        lines = [
+            f"{rows} in {self.seconds:.2f} s{more}",
+            scanned,
+            f"cost {cost.dollars(self.cost_usd)} for this scan on Athena",
+        ]
+        if self.s3_requests:
+            lines.append(
+                f"S3: {self.s3_requests:,} requests {cost.dollars(self.s3_cost_usd)}, "
+                f"out of the region {cost.dollars(self.egress_usd)}"
+            )
+        return "\n".join(lines)
+
+
+def size(count: int) -> str:
+    """Bytes for people, in decimal units: 1.2 MB."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB", "PB"):
+        if value < 999.95:
+            break
+        value, unit = value / 1000, larger
+    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
+
+
+@dataclass(slots=True)
+class _Bill:
+    """What is needed to write the report once the rows are through."""
+
+    running: Running
+    tables: Mapping[str, TableSnapshot]
+    started: float
+    rows: int = 0
+    truncated: bool = False
+
+    def settle(self) -> Report:
+        """Stop the clock, count the bytes, release the engine."""
+        seconds = time.perf_counter() - self.started
+        access = self.running.access()
+        self.running.close()
+        used = plan.usage(self.tables.values(), access.reads)
+        requests, billed_bytes, billed_requests = _over_s3(access)
+        book = cost.prices()
+        return Report(
+            rows=self.rows,
+            seconds=seconds,
+            bytes_scanned=access.scanned_bytes,
+            bytes_total=used.bytes_total,
+            files_read=used.files_read,
+            files_total=used.files_total,
+            row_groups_read=used.row_groups_read,
+            row_groups_total=used.row_groups_total,
+            cost_usd=cost.athena_cost_usd(access.scanned_bytes, book),
+            s3_requests=requests,
+            s3_cost_usd=cost.s3_requests_cost_usd(billed_requests, book),
+            egress_usd=cost.egress_cost_usd(billed_bytes, book),
+            snapshots={name: table.snapshot_id for name, table in self.tables.items()},
+            truncated=self.truncated,
+            prices_date=book.date,
+        )
+
+
+def _over_s3(access: Access) -> tuple[int, int, int]:
+    """S3 requests; and of them, bytes and requests that the caller's account pays for."""
+    remote = [read for read in access.reads if "://" in read.path]
+    if not remote:
+        return 0, 0, 0
+    requests = len(remote) + access.opened
+    if not access.signed:
+        return requests, 0, 0
+    return requests, sum(read.length for read in remote), requests
+
+
+class Result:
+    """The rows of one query and their report.
+
+    Rows come once, in the order of the query. `df`, `arrow`, `pl` and `rows` hold all of them and
+    may be called again and in any order; `batches`, `stream` and `__arrow_c_stream__` pass them on
+    in constant memory, and then they are gone.
+    """
+
+    def __init__(
+        self,
+        running: Running,
+        tables: Mapping[str, TableSnapshot],
+        started: float,
+        limit: int | None,
+    ) -> None:
+        self._running = running
+        self._bill = _Bill(running, tables, started)
+        self._limit = limit
+        self._table: pa.Table | None = None
+        self._report: Report | None = None
+        self._streamed = False
+
+    @property
+    def columns(self) -> tuple[ResultColumn, ...]:
+        """Names and engine types of the columns."""
+        return self._running.columns
+
+    @property
+    def report(self) -> Report:
+        """What the query took; waits for its last row if that has not been read."""
+        if self._report is None:
+            if self._streamed:
+                raise UsageError("the rows are still being read", "the result")
+            self.arrow()
+        assert self._report is not None
+        return self._report
+
+    def stream(self, count: int = ROWS_PER_FETCH) -> Iterator[Sequence[Row]]:
+        """The rows as Python values, at most `count` at a time; loads neither Arrow nor pandas."""
+        self._begin()
+        try:
+            while rows := self._running.fetch(self._wanted(count)):
+                kept = rows[: self._room()]
+                self._bill.truncated = len(kept) < len(rows)
+                self._bill.rows += len(kept)
+                if kept:
+                    yield kept
+                if self._bill.truncated:
+                    break
+        finally:
+            self._end()
+
+    def batches(self, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
+        """The rows as Arrow record batches."""
+        if self._table is not None:
+            yield from self._table.to_batches(max_chunksize=rows_per_batch)
+            return
+        self._begin()
+        yield from self._pass_on(self._running.reader(self._wanted(rows_per_batch)))
+
+    def _pass_on(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in reader:
+                kept = batch.slice(0, self._room())
+                self._bill.truncated = len(kept) < len(batch)
+                self._bill.rows += len(kept)
+                if len(kept):
+                    yield kept
+                if self._bill.truncated:
+                    break
+        finally:
+            self._end()
+
+    def reader(self, rows_per_batch: int = ROWS_PER_BATCH) -> pa.RecordBatchReader:
+        """The rows as a record batch reader: the schema first, then the batches as they come."""
+        import pyarrow as pa
+
+        if self._table is not None:
+            return self._table.to_reader(max_chunksize=rows_per_batch)
+        self._begin()
+        source = self._running.reader(self._wanted(rows_per_batch))
+        return pa.RecordBatchReader.from_batches(source.schema, self._pass_on(source))
+
+    def arrow(self) -> pa.Table:
+        """All rows as an Arrow table."""
+        if self._table is None:
+            self._table = self.reader().read_all()
+        return self._table
+
+    def rows(self) -> list[Row]:
+        """All rows as tuples of Python values."""
+        table = self.arrow()
+        columns = [column.to_pylist() for column in table.columns]
+        return list(zip(*columns, strict=True)) if columns else []
+
+    def df(self) -> pd.DataFrame:
+        """All rows as a pandas frame; `df.attrs["lakeq"]` has the report.
+
+        Whole numbers and booleans get pandas' nullable types, so that NULL does not turn them
+        into floats.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        nullable = {
+            pa.bool_(): pd.BooleanDtype(),
+            pa.int8(): pd.Int8Dtype(),
+            pa.int16(): pd.Int16Dtype(),
+            pa.int32(): pd.Int32Dtype(),
+            pa.int64(): pd.Int64Dtype(),
+        }
+        frame = self.arrow().to_pandas(types_mapper=nullable.get)
+        frame.attrs["lakeq"] = self.report.to_dict()
+        return frame
+
+    def pl(self) -> pl.DataFrame:
+        """All rows as a polars frame."""
+        try:
+            import polars as pl
+        except ImportError as error:
+            hint = "pip install 'lakeq[polars]'"
+            raise UsageError("polars is not installed", "Result.pl()", hint) from error
+        frame = pl.from_arrow(self.arrow())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows for any library that takes Arrow's C stream (PyCapsule interface)."""
+        return self.reader().__arrow_c_stream__(requested_schema)
+
+    def close(self) -> None:
+        """Stop the query; rows not yet read are lost."""
+        self._streamed = True
+        self._end()
+
+    def __repr__(self) -> str:
+        names = ", ".join(column.name for column in self.columns)
+        state = "rows not read yet" if self._report is None else str(self._report)
+        return f"<lakeq.Result ({names}): {state}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        table = self.arrow()
+        head = "".join(f"<th>{escape(column.name)}</th>" for column in self.columns)
+        shown = zip(*(c.to_pylist() for c in table.slice(0, HTML_ROWS).columns), strict=True)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(_cell(value))}</td>" for value in row) + "</tr>"
+            for row in shown
+        )
+        more = f"<p>first {HTML_ROWS} rows</p>" if table.num_rows > HTML_ROWS else ""
+        report = escape(str(self.report)).replace("\n", "<br>")
+        return (
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+            f"<p><small>{report}</small></p>"
+        )
+
+    def _begin(self) -> None:
+        if self._streamed or self._report is not None:
+            hint = "run the query again, or keep the rows: arrow(), df(), rows()"
+            raise UsageError("the rows of this result have been passed on", "the result", hint)
+        self._streamed = True
+
+    def _end(self) -> None:
+        if self._report is None:
+            self._report = self._bill.settle()
+
+    def _room(self) -> int | None:
+        return None if self._limit is None else self._limit - self._bill.rows
+
+    def _wanted(self, count: int) -> int:
+        """One row more than there is room for tells whether rows were left out."""
+        room = self._room()
+        return count if room is None else min(count, room + 1)
+
+
+def _cell(value: object) -> str:
+    return MISSING if value is None else str(value)
+
+
+def run(
+    sql: str,
+    *,
+    datasets: Mapping[str, Dataset],
+    lake: Snapshots,
+    settings: Settings,
+    parameters: Mapping[str, object] | None = None,
+    at: int | str | datetime | None = None,
+    across_assemblies: bool = False,
+    max_rows: int | None = None,
+) -> Result:
+    """Start one SELECT over the lake's tables.
+
+    `parameters` are bound to `$name` (or `:name`) in the text; `at` is a snapshot or a time for
+    all tables. Raises what the guard, the lake and the engine raise; rows fail while being read.
+    """
+    if max_rows is not None and max_rows < 0:
+        raise UsageError(f"max_rows = {max_rows}: expected 0 or more", "the query")
+    given = dict(parameters or {})
+    started = time.perf_counter()
+    place = engines.get(ENGINE, settings)
+    try:
+        text = with_dollars(sql, given)
+        allowed = guard.check(text, datasets, place.serialize, across_assemblies=across_assemblies)
+        _check_parameters(allowed.parameters, given)
+        names = [table.qualified for table in allowed.tables]
+        _check_ingested(names, lake.tables())
+        tables = dict(lake.read(names, at))
+        return Result(place.run(text, given, tables), tables, started, max_rows)
+    except BaseException:
+        place.close()
+        raise
+
+
+def _check_ingested(names: Sequence[str], present: Sequence[str]) -> None:
+    for name in names:
+        if name not in present:
+            dataset = name.partition(".")[0]
+            hint = f"ingest it: lakeq ingest {dataset} OBJECT…; its source: lakeq describe {name}"
+            raise NotFound(f"the table {name} is not in the lake yet", "the query", hint)
+
+
+def _check_parameters(named: Sequence[str], given: Mapping[str, object]) -> None:
+    if any(name.isdigit() for name in named):
+        hint = "name them: $name, with -p name=value or params={'name': value}"
+        raise UsageError("parameters must have names", "the query", hint)
+    for name in given:
+        if name not in named:
+            raise UnknownName.among("parameter", name, named, "the query")
+    missing = [name for name in named if name not in given]
+    if missing:
+        hint = f"-p {missing[0]}=VALUE, or params={{{missing[0]!r}: value}}"
+        raise UsageError(f"no value for the parameter {missing[0]}", "the query", hint)
+
+
+# What cannot hold a parameter: strings, quoted names, dollar quotes, comments, casts.
+_OPAQUE = (
+    r"[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$"
+    r"|--[^\n]*|/\*.*?\*/|::"
+)
+_TOKEN = re.compile(
+    rf"(?P<opaque>{_OPAQUE})|(?P<word>\w+)|:(?P<name>[A-Za-z_]\w*)|(?P<other>\S)", re.DOTALL
+)
+_OPENS = {"(": ")", "[": "]", "{": "}"}
+
+
+def with_dollars(sql: str, names: Mapping[str, object]) -> str:
+    """`sql` with `:name` written as DuckDB's `$name`, for the given names only.
+
+    Left alone: text in strings, quoted names and comments, casts (`x::int`), slices (`x[1:n]`)
+    and keys of structs (`{'a':n}`); there a parameter is written `$name`.
+    """
+    pieces: list[str] = []
+    inside: list[str] = []
+    last, end = "", 0
+    for token in _TOKEN.finditer(sql):
+        pieces.append(sql[end : token.start()])
+        text, end = token[0], token.end()
+        name = token["name"]
+        if name in names and _starts_value(sql, token.start(), last, inside):
+            text = f"${name}"
+        elif token["other"]:
+            _nest(inside, text, last)
+        pieces.append(text)
+        last = text
+    return "".join([*pieces, sql[end:]])
+
+
+def _starts_value(sql: str, start: int, last: str, inside: Sequence[str]) -> bool:
+    """Whether a colon at `start` can begin a parameter and does not belong to what is before it."""
+    attached = start > 0 and (sql[start - 1].isalnum() or sql[start - 1] in "_'\"$)]}:")
+    in_slice = bool(inside) and inside[-1] == "slice"
+    after_key = bool(inside) and inside[-1] == "}" and _is_operand(last)
+    return not (attached or in_slice or after_key)
+
+
+def _nest(inside: list[str], text: str, last: str) -> None:
+    if text in _OPENS:
+        subscript = text == "[" and _is_operand(last)
+        inside.append("slice" if subscript else _OPENS[text])
+    elif text in _OPENS.values() and inside:
+        inside.pop()
+
+
+def _is_operand(token: str) -> bool:
+    """Whether a value ends with `token`: a name, a number, a string or a closing bracket."""
+    return token[-1:].isalnum() or token[-1:] in tuple("_'\")]}")
