@@ -1,0 +1,70 @@
+"""Raw formats that only tests have, and what the tests of the lake share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from lakeq import types
+from lakeq.catalog import Table
+from lakeq.config import S3Settings, Settings
+from lakeq.lake import At, IcebergLake
+from tests.lake_formats.tally import SITES
+
+FOLDER = str(Path(__file__).parent)
+
+
+def lake_at(folder: Path, warehouse: str = "", s3: S3Settings | None = None) -> IcebergLake:
+    """The lake in `folder`."""
+    return IcebergLake(Settings(lake=folder, warehouse=warehouse, s3=s3 or S3Settings()))
+
+
+def put(
+    lake: IcebergLake, source: str, rows: Sequence[dict[str, object]], table: Table = SITES
+) -> int:
+    """Replace the rows of `source`; returns the snapshot's id."""
+    from lakeq._lake_commit import Change
+
+    with lake.session() as session:
+        writer = lake.writer(table, session)
+        files = []
+        for number, (partition, part) in enumerate(_partitions(table, rows)):
+            file = writer.open(source, partition, number)
+            file.write(pa.RecordBatch.from_pylist(part, types.arrow_schema(table)))
+            files.append(file.close())
+        change = Change(table, frozenset([source]), tuple(files))
+        return lake.commit_all([change], session)[table.qualified]
+
+
+def _partitions(
+    table: Table, rows: Sequence[dict[str, object]]
+) -> Iterator[tuple[tuple[str, ...], list[dict[str, object]]]]:
+    keys = [tuple(str(row[column]) for column in table.partition_by) for row in rows]
+    for key in dict.fromkeys(keys):
+        yield key, [row for row, own in zip(rows, keys, strict=True) if own == key]
+
+
+def sites(*positions: int, contig: str = "22") -> list[dict[str, object]]:
+    """Rows of the made table of sites."""
+    return [{"contig": contig, "pos": pos, "allele": "A", "carriers": [0]} for pos in positions]
+
+
+def positions(lake: IcebergLake, at: At | None = None, table: str = "made.sites") -> list[int]:
+    """The positions in the table, in the order of its files."""
+    return list(lake.read_table(table, at)["pos"].to_pylist())
+
+
+@contextmanager
+def file_limit(limit_bytes: int) -> Iterator[None]:
+    """No file may grow beyond `limit_bytes`: what a full disk looks like to a writer."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
