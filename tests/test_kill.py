@@ -21,9 +21,8 @@ from lakeq import convert, formats
 from lakeq.config import Settings
 from lakeq.lake import IcebergLake
 from lakeq.storage import Storage
-from tests.lake_formats import FOLDER, lake_at
+from tests.lake_formats import FOLDER, lake_at, named_files, warehouse_files
 from tests.lake_formats.tally import dataset
-from tests.test_lake import named_files, warehouse_files
 
 RANDOM_KILLS = 20
 POINTS = (

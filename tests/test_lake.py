@@ -1,37 +1,24 @@
-"""The lake: commits, snapshots, time travel, growth, side files, sweeping, damage."""
+"""The lake: commits, data files, growth, time travel, a warehouse on S3."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import re
-import sqlite3
-import subprocess
-import sys
-import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakeq import types
 from lakeq._lake_commit import Change, Overtaken
-from lakeq._lake_parquet import NewFile
-from lakeq._lake_session import Session
-from lakeq._lake_side import SideFiles
-from lakeq.catalog import Column, Table
+from lakeq.catalog import Column
 from lakeq.config import S3Settings
 from lakeq.errors import (
-    AccessDenied,
     BadLake,
     LakeqError,
     NotFound,
@@ -39,54 +26,21 @@ from lakeq.errors import (
     UsageError,
 )
 from lakeq.lake import IcebergLake
-from lakeq.snapshot import DataFile, Footer
-from tests.lake_formats import file_limit, lake_at, positions, put, sites
+from tests.lake_formats import (
+    lake_at,
+    new_file,
+    positions,
+    put,
+    sites,
+    warehouse_files,
+)
 from tests.lake_formats.tally import CARRIERS, RELEASE, SITES
 from tests.support.s3 import S3
-
-HEAVY = ("pyiceberg", "pandas", "pyarrow", "numpy", "boto3", "duckdb", "sqlalchemy")
 
 
 @pytest.fixture
 def iceberg(lake_dir: Path) -> IcebergLake:
     return lake_at(lake_dir)
-
-
-def warehouse_files(lake: IcebergLake) -> set[str]:
-    return {str(path) for path in (lake.folder / "warehouse").rglob("*") if path.is_file()}
-
-
-def named_files(lake: IcebergLake) -> set[str]:
-    """Every file that PyIceberg's own catalog says the lake's tables have."""
-    from pyiceberg.catalog.sql import SqlCatalog
-
-    catalog = SqlCatalog("lakeq", uri=f"sqlite:///{lake.folder}/catalog.db")
-    named: set[str] = set()
-    for namespace in catalog.list_namespaces():
-        for identifier in catalog.list_tables(namespace):
-            table = catalog.load_table(identifier)
-            named |= {table.metadata_location}
-            named |= {entry.metadata_file for entry in table.metadata.metadata_log}
-            for snapshot in table.snapshots():
-                named |= {snapshot.manifest_list}
-                for manifest in snapshot.manifests(table.io):
-                    named |= {manifest.manifest_path}
-                    entries = manifest.fetch_manifest_entry(table.io)
-                    named |= {entry.data_file.file_path for entry in entries}
-    return named
-
-
-def new_file(
-    lake: IcebergLake,
-    session: Session,
-    table: Table,
-    partition: tuple[str, ...],
-    rows: list[dict[str, object]],
-) -> NewFile:
-    """A finished data file of the object s3://b/a."""
-    file = lake.writer(table, session).open("s3://b/a", partition, 0)
-    file.write(pa.RecordBatch.from_pylist(rows, types.arrow_schema(table)))
-    return file.close()
 
 
 # Commits.
@@ -392,393 +346,6 @@ def test_a_time_that_is_none_is_a_usage_error(iceberg: IcebergLake) -> None:
     put(iceberg, "s3://b/a", sites(1))
     with pytest.raises(UsageError, match="'yesterday'"):
         iceberg.snapshot("made.sites", "yesterday")
-
-
-# Reading without the heavy imports.
-
-
-def test_reading_an_unchanged_snapshot_imports_nothing_heavy(iceberg: IcebergLake) -> None:
-    first = put(iceberg, "s3://b/a", sites(1))
-    put(iceberg, "s3://b/a", sites(2))
-    iceberg.snapshot("made.sites", first)  # makes its side file
-    code = f"""
-import sys
-from pathlib import Path
-from lakeq.config import Settings
-from lakeq.lake import IcebergLake
-lake = IcebergLake(Settings(lake=Path({str(iceberg.folder)!r})))
-assert lake.tables() == ["made.sites"]
-assert lake.snapshot("made.sites").files[0].row_groups[0].rows == 1
-assert lake.snapshot("made.sites", {first}).rows == 1
-assert len(lake.snapshots("made.sites")) == 2
-print([name for name in {HEAVY} if name in sys.modules])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
-    )
-    assert done.stdout.strip() == "[]"
-
-
-def test_the_side_file_after_a_commit_equals_the_one_made_from_the_metadata(
-    iceberg: IcebergLake,
-) -> None:
-    put(iceberg, "s3://b/a", sites(1, 2))
-    put(iceberg, "s3://b/b", [*sites(3), *sites(4, contig="X")])
-    put(iceberg, "s3://b/a", sites(*range(100)))
-    fast = iceberg.snapshot("made.sites")
-    (iceberg.folder / "cache" / "made.sites" / "head.side").unlink()
-    slow = iceberg.snapshot("made.sites")
-    assert fast == slow
-    assert [f.row_groups for f in fast.files] == [f.row_groups for f in slow.files]
-
-
-@pytest.mark.parametrize("damage", [b"", b"x", b"lakeq-side-1 00000000 000000000002\n{}", None])
-def test_a_damaged_side_file_is_made_again(iceberg: IcebergLake, damage: bytes | None) -> None:
-    put(iceberg, "s3://b/a", sites(1, 2))
-    path = iceberg.folder / "cache" / "made.sites" / "head.side"
-    data = path.read_bytes()
-    expected = iceberg.snapshot("made.sites")
-    path.write_bytes(data[: len(data) // 2] if damage is None else damage)
-    assert iceberg.snapshot("made.sites") == expected
-    assert path.read_bytes() == data
-
-
-@given(st.data())
-def test_no_byte_of_a_side_file_can_change_unnoticed(data: st.DataObject) -> None:
-    good = _side_bytes()
-    at = data.draw(st.integers(0, len(good) - 1))
-    flipped = bytearray(good)
-    flipped[at] ^= data.draw(st.integers(1, 255))
-    from lakeq._lake_side import _decoded
-
-    try:
-        decoded = _decoded(bytes(flipped), "key")
-    except (ValueError, KeyError, IndexError, TypeError, OverflowError):
-        return
-    assert decoded is None or decoded == _decoded(good, "key")
-
-
-def _side_bytes() -> bytes:
-    from lakeq._lake_side import Side, _encoded
-    from lakeq.snapshot import Leaf, SnapshotColumn, TableSnapshot
-
-    footer = Footer((Leaf("pos", "pos"),), [5], [4], [60])
-    files = (DataFile("/w/t/1.parquet", 99, 5, footer, (("contig", "22"),), "s3://b/a"),)
-    columns = (SnapshotColumn(1, "pos", "BIGINT"),)
-    snapshot = TableSnapshot("d.t", 7, datetime(2024, 1, 1, tzinfo=UTC), columns, files)
-    return _encoded(Side(snapshot), "key")
-
-
-def test_a_stale_side_file_is_not_used(iceberg: IcebergLake) -> None:
-    put(iceberg, "s3://b/a", sites(1))
-    path = iceberg.folder / "cache" / "made.sites" / "head.side"
-    stale = path.read_bytes()
-    put(iceberg, "s3://b/a", sites(2))
-    path.write_bytes(stale)
-    assert positions(iceberg) == [2]
-
-
-def test_a_cache_folder_that_cannot_be_written_only_costs_time(
-    iceberg: IcebergLake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    put(iceberg, "s3://b/a", sites(1))
-    assert iceberg.snapshot("made.sites").rows == 1
-    assert not list((iceberg.folder / "cache").rglob("*.side"))
-
-
-def test_reading_makes_no_lake(iceberg: IcebergLake) -> None:
-    assert iceberg.tables() == []
-    with pytest.raises(NotFound, match=r"made\.sites is not in the lake"):
-        iceberg.snapshot("made.sites")
-    assert not iceberg.folder.exists()
-
-
-def test_several_tables_are_read_as_of_one_moment(
-    iceberg: IcebergLake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A commit between the two reads is seen in both tables or in none."""
-    put(iceberg, "s3://b/a", sites(1))
-    put(iceberg, "s3://b/a", [{"sample": "ann", "pos": 1, "allele": "A"}], CARRIERS)
-    read = SideFiles.read
-    committed: list[bool] = []
-
-    def read_after_commit(self: SideFiles, table: str, name: str, key: str) -> Any:
-        if not committed:
-            committed.append(True)
-            put(lake_at(iceberg.folder), "s3://b/a", sites(2))
-        return read(self, table, name, key)
-
-    monkeypatch.setattr(SideFiles, "read", read_after_commit)
-    found = iceberg.read(["made.sites", "made.carriers"])
-    assert [s.rows for s in found.values()] == [1, 1]
-    assert len(iceberg.snapshots("made.sites")) == 2
-
-
-def test_readers_never_see_half_of_a_commit(iceberg: IcebergLake) -> None:
-    """Two tables change together, a hundred times; each read finds both in the same state."""
-
-    def rows(count: int) -> list[Change]:
-        sites_file = new_file(iceberg, session, SITES, ("22",), sites(*range(count)))
-        one = [{"sample": "ann", "pos": n, "allele": "A"} for n in range(count)]
-        carriers_file = new_file(iceberg, session, CARRIERS, (), one)
-        source = frozenset(["s3://b/a"])
-        return [Change(SITES, source, (sites_file,)), Change(CARRIERS, source, (carriers_file,))]
-
-    with iceberg.session() as session:
-        iceberg.commit_all(rows(1), session)
-        seen: list[list[int]] = []
-        writing = threading.Event()
-
-        def read() -> None:
-            reader = lake_at(iceberg.folder)
-            while not writing.is_set():
-                found = reader.read(["made.sites", "made.carriers"])
-                seen.append([snapshot.rows for snapshot in found.values()])
-
-        thread = threading.Thread(target=read)
-        thread.start()
-        for count in range(2, 30):
-            iceberg.commit_all(rows(count), session)
-        writing.set()
-        thread.join()
-    assert len(seen) > 10
-    assert all(first == second for first, second in seen)
-
-
-# Several writers.
-
-
-def _commit_ten(folder: str, worker: int) -> None:
-    lake = lake_at(Path(folder))
-    for number in range(10):
-        put(lake, f"s3://b/{worker}-{number}", sites(worker * 100 + number))
-
-
-@pytest.mark.slow
-def test_four_processes_committing_at_once_lose_nothing(iceberg: IcebergLake) -> None:
-    context = multiprocessing.get_context("spawn")
-    folder = str(iceberg.folder)
-    workers = [context.Process(target=_commit_ten, args=(folder, n)) for n in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 4
-    expected = [worker * 100 + number for worker in range(4) for number in range(10)]
-    assert sorted(positions(iceberg)) == expected
-    assert len(iceberg.snapshots("made.sites")) == 40
-    assert warehouse_files(iceberg) == named_files(iceberg)
-
-
-def test_two_writers_of_one_object_leave_the_rows_of_one(iceberg: IcebergLake) -> None:
-    threads = [
-        threading.Thread(target=put, args=(lake_at(iceberg.folder), "s3://b/a", sites(number)))
-        for number in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(positions(iceberg)) == 1
-    assert len(iceberg.snapshots("made.sites")) == 4
-    assert warehouse_files(iceberg) == named_files(iceberg)
-
-
-def test_a_commit_that_is_always_overtaken_gives_up_and_leaves_nothing(
-    iceberg: IcebergLake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(iceberg, "s3://b/a", sites(1))
-    before = warehouse_files(iceberg)
-    monkeypatch.setattr("lakeq.lake._LONGEST_WAIT_S", 0.0)
-    monkeypatch.setattr("lakeq._lake_pointers.Pointers.switch", lambda *_: False)
-    with pytest.raises(StorageUnavailable, match="31 commits in a row"):
-        iceberg.commit(SITES, ["s3://b/a"], [])
-    assert warehouse_files(iceberg) == before
-
-
-def test_a_locked_catalog_is_waited_for(iceberg: IcebergLake) -> None:
-    put(iceberg, "s3://b/a", sites(1))
-    holder = sqlite3.connect(iceberg.folder / "catalog.db", isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    release = threading.Timer(0.5, lambda: None)
-    thread = threading.Thread(target=put, args=(iceberg, "s3://b/b", sites(2)))
-    thread.start()
-    time.sleep(0.5)
-    assert positions(lake_at(iceberg.folder)) == [1]
-    holder.rollback()
-    holder.close()
-    thread.join()
-    release.cancel()
-    assert sorted(positions(iceberg)) == [1, 2]
-
-
-# What killed writers leave.
-
-
-def test_sweep_deletes_what_a_killed_writer_left(iceberg: IcebergLake) -> None:
-    put(iceberg, "s3://b/a", sites(1))
-    code = f"""
-import os
-from pathlib import Path
-from tests.lake_formats import lake_at, sites
-from tests.lake_formats.tally import SITES
-import pyarrow as pa
-from lakeq import types
-lake = lake_at(Path({str(iceberg.folder)!r}))
-with lake.session() as session:
-    file = lake.writer(SITES, session).open("s3://b/b", ("22",), 0)
-    file.write(pa.RecordBatch.from_pylist(sites(2), types.arrow_schema(SITES)))
-    file.flush()
-    (session.scratch / "part").write_text("x")
-    os._exit(9)
-"""
-    subprocess.run([sys.executable, "-c", code], check=False, cwd=Path.cwd())
-    assert warehouse_files(iceberg) - named_files(iceberg)
-    assert len(iceberg.sweep()) == 1
-    assert warehouse_files(iceberg) == named_files(iceberg)
-    assert not list((iceberg.folder / "tmp").iterdir())
-    assert positions(iceberg) == [1]
-
-
-def test_sweep_leaves_a_writer_at_work_alone(iceberg: IcebergLake) -> None:
-    put(iceberg, "s3://b/a", sites(1))
-    with iceberg.session() as session:
-        file = iceberg.writer(SITES, session).open("s3://b/b", ("22",), 0)
-        file.write(pa.RecordBatch.from_pylist(sites(2), types.arrow_schema(SITES)))
-        file.flush()
-        assert lake_at(iceberg.folder).sweep() == []
-        new = file.close()
-        iceberg.commit_all([Change(SITES, frozenset(["s3://b/b"]), (new,))], session)
-    assert sorted(positions(iceberg)) == [1, 2]
-
-
-def test_sweep_keeps_what_a_writer_killed_after_its_commit_wrote(iceberg: IcebergLake) -> None:
-    code = f"""
-import os
-from pathlib import Path
-from tests.lake_formats import lake_at, put, sites
-from lakeq.lake import IcebergLake
-IcebergLake._remember = lambda *_: os._exit(9)
-put(lake_at(Path({str(iceberg.folder)!r})), "s3://b/a", sites(1))
-"""
-    subprocess.run([sys.executable, "-c", code], check=False, cwd=Path.cwd())
-    assert iceberg.sweep() == []
-    assert positions(iceberg) == [1]
-    assert warehouse_files(iceberg) == named_files(iceberg)
-
-
-# Damage, and places that cannot be written to.
-
-
-def test_a_lake_that_is_a_file_is_a_usage_error(tmp_path: Path) -> None:
-    (tmp_path / "lake").write_text("not a folder")
-    lake = lake_at(tmp_path / "lake")
-    for attempt in (lake.tables, lambda: put(lake, "s3://b/a", sites(1))):
-        with pytest.raises(UsageError, match="not a folder"):
-            attempt()
-
-
-def test_a_lake_that_may_not_be_written_to_is_access_denied(
-    iceberg: IcebergLake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(self: Path, *_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied", str(self))
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(AccessDenied, match="Permission denied"):
-        put(iceberg, "s3://b/a", sites(1))
-
-
-@pytest.mark.parametrize("data", [b"not a database, but long enough to look at", b"\0" * 5000])
-def test_a_damaged_catalog_is_a_bad_lake_that_names_it(iceberg: IcebergLake, data: bytes) -> None:
-    put(iceberg, "s3://b/a", sites(1))
-    (iceberg.folder / "catalog.db").write_bytes(data)
-    with pytest.raises(BadLake) as caught:
-        iceberg.snapshot("made.sites")
-    assert str(iceberg.folder / "catalog.db") in caught.value.where
-
-
-def test_an_empty_catalog_file_is_a_new_lake(iceberg: IcebergLake) -> None:
-    """What a writer killed at its very first step leaves."""
-    iceberg.folder.mkdir()
-    (iceberg.folder / "catalog.db").touch()
-    assert iceberg.tables() == []
-    put(iceberg, "s3://b/a", sites(1))
-    assert positions(iceberg) == [1]
-
-
-@pytest.mark.parametrize("kind", ["metadata.json", "snap-*.avro", "*-m*.avro"])
-@pytest.mark.parametrize("damage", ["missing", "cut", "garbled"])
-def test_a_damaged_metadata_file_is_a_bad_lake_that_names_it(
-    iceberg: IcebergLake, kind: str, damage: str
-) -> None:
-    put(iceberg, "s3://b/a", sites(1))
-    folder = iceberg.folder / "warehouse" / "made" / "sites" / "metadata"
-    (path,) = folder.glob(kind if kind.endswith("avro") else f"*.{kind}")
-    data = path.read_bytes()
-    path.unlink()
-    if damage == "cut":
-        path.write_bytes(data[: len(data) // 2])
-    elif damage == "garbled":
-        path.write_bytes(bytes(byte ^ 0x5A for byte in data))
-    (iceberg.folder / "cache" / "made.sites" / "head.side").unlink()
-    with pytest.raises(BadLake) as caught:
-        iceberg.snapshot("made.sites")
-    assert caught.value.where == str(path)
-
-
-def test_a_missing_data_file_is_named(iceberg: IcebergLake) -> None:
-    put(iceberg, "s3://b/a", sites(1))
-    snapshot = iceberg.snapshot("made.sites")
-    Path(snapshot.files[0].path).unlink()
-    assert iceberg.missing_files(snapshot) == [snapshot.files[0].path]
-    with pytest.raises(BadLake, match="a file of the lake is missing"):
-        positions(iceberg)
-
-
-def test_a_full_disk_leaves_the_lake_as_it_was(iceberg: IcebergLake) -> None:
-    put(iceberg, "s3://b/a", sites(1))
-    before = warehouse_files(iceberg)
-    with pytest.raises(StorageUnavailable, match="the disk is full"), file_limit(5000):
-        put(iceberg, "s3://b/a", sites(*[n * n * 7919 % 1_000_003 for n in range(50_000)]))
-    iceberg.sweep()
-    assert warehouse_files(iceberg) == before
-    assert positions(iceberg) == [1]
-
-
-def test_a_disk_that_fills_up_during_the_commit_leaves_the_lake_as_it_was(
-    iceberg: IcebergLake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(iceberg, "s3://b/a", sites(1))
-    before = warehouse_files(iceberg)
-    fsync = os.fsync
-    calls = []
-
-    def full(descriptor: int) -> None:
-        calls.append(descriptor)
-        if len(calls) > 3:
-            raise OSError(28, "No space left on device")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageUnavailable, match="the disk is full"):
-        put(iceberg, "s3://b/a", sites(2))
-    monkeypatch.undo()
-    iceberg.sweep()
-    assert warehouse_files(iceberg) == before
-    assert positions(iceberg) == [1]
-
-
-def test_a_lake_in_a_folder_with_odd_characters_works(tmp_path: Path) -> None:
-    lake = lake_at(tmp_path / "a b#c%20d?[x]*é")
-    put(lake, "s3://b/a", sites(1))
-    put(lake, "s3://b/b", sites(2))
-    (lake.folder / "cache" / "made.sites" / "head.side").unlink()
-    assert positions(lake) == [1, 2]
 
 
 # A warehouse on S3.

@@ -1,4 +1,4 @@
-"""Objects on disk, S3 and the web: found, pinned to one version, read in the right way."""
+"""Objects on disk and S3: found, pinned to one version, read in the right way."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +32,7 @@ from lakeq.storage import Storage
 from tests.lake_formats.tally import SITES
 from tests.support.required import missing
 from tests.support.s3 import CREDENTIALS, S3
-
-DATA = bytes(range(256)) * 1000
+from tests.support.web import DATA, Script, answer, as_usual, cut_after, serve
 
 
 def storage(**s3: Any) -> Storage:
@@ -141,121 +137,13 @@ def test_a_local_file_that_changes_is_bad(tmp_path: Path, change: str) -> None:
             stream.read()
 
 
-# A web server that does as it is told.
-
-
-@dataclass
-class Script:
-    """What the server holds and does, and the requests that came: method, path, headers."""
-
-    objects: dict[str, bytes] = field(default_factory=dict)
-    etags: dict[str, str] = field(default_factory=dict)
-    requests: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
-    answers: list[Callable[[BaseHTTPRequestHandler], bool]] = field(default_factory=list)
-    know_if_match: bool = True
-    know_ranges: bool = True
-    url: str = ""
-
-    def etag(self, path: str) -> str:
-        return self.etags.get(path, '"1"')
-
-
-def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def do_HEAD(self) -> None:
-            self.respond(body=False)
-
-        def do_GET(self) -> None:
-            self.respond(body=True)
-
-        def respond(self, body: bool) -> None:
-            path = self.path.partition("?")[0]
-            script.requests.append((self.command, self.path, dict(self.headers)))
-            if script.answers and script.answers.pop(0)(self):
-                return
-            data = script.objects.get(path)
-            match = self.headers.get("If-Match")
-            if data is None:
-                send(self, 404)
-            elif script.know_if_match and match and match != script.etag(path):
-                send(self, 412)
-            else:
-                self.send_data(path, data, body)
-
-        def send_data(self, path: str, data: bytes, body: bool) -> None:
-            status, part = 200, data
-            wanted = self.headers.get("Range")
-            if wanted and script.know_ranges:
-                start, _, end = wanted.removeprefix("bytes=").partition("-")
-                status, part = 206, data[int(start) : int(end) + 1]
-            headers = {"ETag": script.etag(path), "Content-Length": str(len(part))}
-            send(self, status, part if body else b"", headers)
-
-    return Handler
-
-
-def send(
-    handler: BaseHTTPRequestHandler,
-    status: int,
-    body: bytes = b"",
-    headers: Mapping[str, str] | None = None,
-) -> bool:
-    handler.send_response(status)
-    for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-        handler.send_header(name, value)
-    handler.end_headers()
-    handler.wfile.write(body)
-    return True
-
-
-def answer(status: int, code: str = "", **headers: str) -> Callable[[Any], bool]:
-    """One answer in S3's words; botocore reads a HEAD's only from its status."""
-    text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>said {code}</Message></Error>"
-
-    def give(handler: BaseHTTPRequestHandler) -> bool:
-        body = b"" if handler.command == "HEAD" else text.encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return send(handler, status, body, {"Content-Type": "application/xml", **named})
-
-    return give
-
-
-def cut_after(sent: int) -> Callable[[Any], bool]:
-    """Promise everything, send some bytes, close the connection."""
-
-    def give(handler: BaseHTTPRequestHandler) -> bool:
-        start = int(handler.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
-        handler.send_response(206 if start else 200)
-        handler.send_header("ETag", '"1"')
-        handler.send_header("Content-Length", str(len(DATA) - start))
-        handler.end_headers()
-        handler.wfile.write(DATA[start : start + sent])
-        handler.close_connection = True
-        return True
-
-    return give
-
-
-def as_usual(_: Any) -> bool:
-    return False
+# A scripted S3 endpoint.
 
 
 @pytest.fixture
 def web() -> Iterator[Script]:
-    script = Script()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(script))
-    script.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield script
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serve() as script:
+        yield script
 
 
 @pytest.fixture
@@ -585,113 +473,3 @@ def test_a_server_that_checks_signatures_is_read_when_signed_and_not_otherwise(
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
         with pytest.raises(AccessDenied):
             storage(endpoint_url=endpoint, anon=False).source(ANY_S3)
-
-
-# The web.
-
-
-def test_an_object_on_a_web_server_is_read_whole_and_in_parts(web: Script) -> None:
-    web.objects["/clinvar.vcf.gz"] = DATA
-    source = storage(endpoint_url=web.url).source(f"{web.url}/clinvar.vcf.gz")
-    assert (source.size_bytes, source.version) == (len(DATA), '"1"')
-    assert source.open().read() == DATA
-    assert source.read_range(100, 7) == DATA[100:107]
-    assert source.read_range(100, 0) == b""
-
-
-def test_a_broken_web_stream_goes_on_where_it_broke(web: Script) -> None:
-    web.objects["/a"] = DATA
-    source = storage(endpoint_url=web.url).source(f"{web.url}/a")
-    web.answers = [cut_after(1000), as_usual]
-    assert source.open().read() == DATA
-    assert web.requests[-1][2]["Range"] == "bytes=1000-255999"
-    assert web.requests[-1][2]["If-Match"] == '"1"'
-
-
-@pytest.mark.parametrize("know_if_match", [True, False])
-def test_a_web_object_that_changes_is_bad(web: Script, know_if_match: bool) -> None:
-    web.objects["/a"] = DATA
-    web.know_if_match = know_if_match
-    source = storage(endpoint_url=web.url).source(f"{web.url}/a")
-    web.etags["/a"] = '"2"'
-    for read in (source.open().read, partial(source.read_range, 0, 5)):
-        with pytest.raises(BadSource, match="changed"):
-            read()
-
-
-def test_a_server_without_ranges_cannot_be_read_in_parts(web: Script) -> None:
-    web.objects["/a"] = DATA
-    web.know_ranges = False
-    source = storage(endpoint_url=web.url).source(f"{web.url}/a")
-    assert source.open().read() == DATA
-    with pytest.raises(BadSource, match="parts"):
-        source.read_range(5, 5)
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [(404, NotFound), (410, NotFound), (401, AccessDenied), (403, AccessDenied)],
-)
-def test_answers_of_web_servers_become_errors(
-    web: Script, status: int, kind: type[LakeqError]
-) -> None:
-    web.answers = [answer(status)]
-    with pytest.raises(kind, match=str(status)) as caught:
-        storage(endpoint_url=web.url).source(f"{web.url}/a?X-Amz-Signature=secret")
-    assert "secret" not in str(caught.value)
-
-
-def test_a_busy_web_server_is_asked_again_and_then_unavailable(web: Script) -> None:
-    web.objects["/a"] = DATA
-    reader = storage(endpoint_url=web.url)
-    web.answers = [answer(503), answer(429), as_usual]
-    assert reader.source(f"{web.url}/a").size_bytes == len(DATA)
-    web.answers = [answer(503)] * 20
-    with pytest.raises(StorageUnavailable):
-        reader.source(f"{web.url}/a")
-    assert len(web.answers) == 15
-
-
-def test_the_name_of_a_web_object_drops_its_query(web: Script) -> None:
-    web.objects["/a"] = DATA
-    source = storage(endpoint_url=web.url).source(f"{web.url}/a?token=secret")
-    assert source.uri == f"{web.url}/a"
-    assert "token=secret" in web.requests[0][1]
-
-
-def test_a_redirect_to_another_host_is_not_followed(web: Script) -> None:
-    web.answers = [answer(302, Location="http://169.254.169.254/latest/meta-data/")]
-    with pytest.raises(UsageError, match=r"give http://169\.254\.169\.254"):
-        storage(endpoint_url=web.url).source(f"{web.url}/a")
-    assert len(web.requests) == 1
-
-
-def test_a_redirect_within_the_host_is_followed(web: Script) -> None:
-    web.objects["/b"] = DATA
-    web.answers = [answer(302, Location="/b")]
-    assert storage(endpoint_url=web.url).source(f"{web.url}/a").size_bytes == len(DATA)
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "https://127.0.0.1:{port}/a",
-        "https://localhost:{port}/a",
-        "https://[::1]:{port}/a",
-        "https://[::ffff:127.0.0.1]:{port}/a",
-        "https://169.254.169.254/latest/meta-data/",
-        "https://10.0.0.1/a",
-        "https://192.168.1.1/a",
-        "https://0.0.0.0:{port}/a",
-        "https://2130706433:{port}/a",
-        "http://127.0.0.1:{port}/a",
-        "http://example.com/a",
-    ],
-)
-def test_private_addresses_and_plain_http_are_refused_without_a_connection(
-    web: Script, uri: str
-) -> None:
-    port = web.url.rpartition(":")[2]
-    with pytest.raises(UsageError, match="public|plain http"):
-        storage().source(uri.format(port=port))
-    assert web.requests == []

@@ -44,6 +44,12 @@ class _Lazy(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would make it exit code 1
+            raise click.exceptions.Exit(BROKEN_PIPE) from error
+
 
 def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
@@ -96,8 +102,6 @@ def run(arguments: list[str]) -> int:
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        code = BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  # the last resort; LAKEQ_DEBUG shows the traceback
         code = _bug(error)
     return code

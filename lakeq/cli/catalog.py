@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lakeq.errors import NotFound
+
 
 @click.group()
 def catalog() -> None:
@@ -29,6 +31,8 @@ def check(file: Path) -> None:
     from lakeq import catalog as catalogs
     from lakeq import formats
 
+    if not file.exists():
+        raise NotFound("no such file", str(file))
     dataset = catalogs.check(file, formats.names())
     columns = sum(len(table.columns) for table in dataset.tables.values())
     click.echo(

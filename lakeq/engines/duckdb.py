@@ -109,8 +109,7 @@ class Engine:
     ) -> Run:
         """Start `sql` over `tables`; raise `QueryFailed` with DuckDB's own words."""
         with self._explained():
-            self._prepare(tables)
-            return Run(self, sql, parameters)
+            return Run(self, self._prepare(tables), sql, parameters)
 
     def close(self) -> None:
         """Drop the database and what it spilled."""
@@ -119,7 +118,8 @@ class Engine:
         if "_spill" in self.__dict__:
             shutil.rmtree(self._spill, ignore_errors=True)
 
-    def _prepare(self, tables: Mapping[str, TableSnapshot]) -> None:
+    def _prepare(self, tables: Mapping[str, TableSnapshot]) -> duckdb.DuckDBPyConnection:
+        """Make the views and lock the database; returns the session that the query runs in."""
         paths = sorted({file.path for table in tables.values() for file in table.files})
         self.paths = frozenset(paths)
         buckets = sorted({_bucket(path) for path in paths if path.startswith(S3_SCHEMES)})
@@ -128,7 +128,8 @@ class Engine:
         run = self.connection.execute
         patterns = [glob_escaped(path) for path in paths if glob_escaped(path) != path]
         run(f"SET allowed_paths = {_list(paths + patterns)}")
-        run("SET TimeZone = 'UTC'")
+        session = self.connection.cursor()
+        session.execute("SET TimeZone = 'UTC'")  # of a session, not of the database
         run("CALL enable_logging('FileSystem')")
         for name, table in tables.items():
             schema = name.partition(".")[0]
@@ -136,6 +137,7 @@ class Engine:
             run(view(table))
         run("SET enable_external_access = false")
         run("SET lock_configuration = true")
+        return session
 
     def _open_s3(self, buckets: Sequence[str]) -> None:
         import duckdb
@@ -172,9 +174,15 @@ class Engine:
 class Run:
     """A query that has begun in an `Engine`; rows stream, so memory does not grow with them."""
 
-    def __init__(self, engine: Engine, sql: str, parameters: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        session: duckdb.DuckDBPyConnection,
+        sql: str,
+        parameters: Mapping[str, object],
+    ) -> None:
         self._engine = engine
-        self._cursor = engine.connection.cursor()
+        self._cursor = session
         self._wait(lambda: self._start(sql, parameters))
         described = self._cursor.description or []
         self.columns = tuple(ResultColumn(str(d[0]), str(d[1])) for d in described)

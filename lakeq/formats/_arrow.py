@@ -73,4 +73,13 @@ def lists(offsets: npt.NDArray[np.int32], values: pa.Array, known: Known = None)
 
 def constant(value: str, size: int) -> pa.Array:
     """`size` times the same string."""
-    return texts([value]).take(numbers(np.zeros(size, np.int32)))
+    import pyarrow as pa
+
+    encoded = value.encode()
+    offsets = np.arange(size + 1, dtype=np.int32) * np.int32(len(encoded))
+    return strings(offsets, pa.py_buffer(encoded * size))
+
+
+def as_type(array: pa.Array, type_: pa.DataType) -> pa.Array:
+    """`array` as `type_`; itself when it is so already."""
+    return array if array.type == type_ else array.cast(type_)

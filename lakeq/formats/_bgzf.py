@@ -20,6 +20,9 @@ READ_BYTES = 1 << 20
 BLOCK_LIMIT_BYTES = 1 << 16  # both ends of a BGZF block, by the specification
 PIECE_BYTES = 1 << 18  # what one step of plain gzip may put out
 EMPTY_BLOCKS_LIMIT = 1024  # blocks or members that hold nothing; more is a bomb
+BGZF_MAGIC = b"\x1f\x8b\x08\x04"
+HEADER = struct.Struct("<4s6xH2sHH")  # of a block whose only extra field is BC
+TRAILER = struct.Struct("<II")
 GZIP_MAGIC = b"\x1f\x8b"
 EOF_BLOCK = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 CUT_HINT = "the object was cut short: fetch or upload it again and compare its size"
@@ -77,6 +80,13 @@ def _block_size(data: bytes, start: int) -> int | None:
     return None
 
 
+def _isal() -> tuple[Any, Any]:
+    """The inflater and its error, which its annotations call an instance."""
+    from isal import isal_zlib
+
+    return isal_zlib, isal_zlib.error
+
+
 class _Blocks:
     """A BGZF stream, block by block."""
 
@@ -84,6 +94,7 @@ class _Blocks:
         self, uri: str, stream: BinaryIO, head: bytes, progress: Callable[[int], None]
     ) -> None:
         self.uri, self.stream, self.data, self.progress = uri, stream, head, progress
+        self.isal_zlib, self.inflate_error = _isal()
         self.base = 0  # raw offset of data[0]
         self.at = 0  # where the next block starts in data
         self.empty = 0
@@ -119,6 +130,14 @@ class _Blocks:
         return bool(self.data)
 
     def _size(self) -> int:
+        magic, extra, field, length, size = HEADER.unpack_from(self.data, self.at)
+        if magic == BGZF_MAGIC and extra == 6 and field == b"BC" and length == 2 and size > 25:
+            self._fill(size + 1)
+            return int(size) + 1
+        return self._unusual_size()
+
+    def _unusual_size(self) -> int:
+        """The size of a block that has other extra fields, or is none."""
         if self.data[self.at : self.at + 2] != GZIP_MAGIC:
             raise self._damaged("no BGZF block starts here")
         extra = int(struct.unpack_from("<H", self.data, self.at + 10)[0])
@@ -130,13 +149,10 @@ class _Blocks:
         return size
 
     def _inflate(self, size: int) -> bytes:
-        from isal import isal_zlib
-
-        inflate_error: Any = isal_zlib.error  # annotated as an instance
-
-        extra = int(struct.unpack_from("<H", self.data, self.at + 10)[0])
+        isal_zlib, inflate_error = self.isal_zlib, self.inflate_error
+        extra = self.data[self.at + 10] | self.data[self.at + 11] << 8
         end = self.at + size
-        crc, length = struct.unpack_from("<II", self.data, end - 8)
+        crc, length = TRAILER.unpack_from(self.data, end - 8)
         if length > BLOCK_LIMIT_BYTES:
             raise self._damaged(f"this BGZF block claims {length} bytes, more than 65536")
         inflater = isal_zlib.decompressobj(-15)
@@ -192,10 +208,7 @@ class _Gzip:
                 raise _too_many_empty(self._where())
 
     def _member(self) -> Iterator[bytes]:
-        from isal import isal_zlib
-
-        inflate_error: Any = isal_zlib.error  # annotated as an instance
-
+        isal_zlib, inflate_error = _isal()
         inflater = isal_zlib.decompressobj(31)
         while not inflater.eof:
             if not self.data and not inflater.unconsumed_tail and not self._more():

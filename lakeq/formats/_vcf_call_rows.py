@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,7 +73,7 @@ class CallsTable:
     def _column(self, rows: CallRows, column: Column, type_: pa.DataType) -> pa.Array:
         if _is_format(column):
             return rows.format(column.source.removeprefix(FORMAT), type_)
-        return _COLUMNS[column.name](rows).cast(type_)
+        return _arrow.as_type(_COLUMNS[column.name](rows), type_)
 
 
 def _is_format(column: Column) -> bool:
@@ -109,6 +108,7 @@ class CallRows:
         self.allele = carries.allele[:count]
         self.copies = carries.copies[:count]
         self.site = merged.site[self.event]
+        self.call = merged.call[self.event]
         self.pos = spill.columns["pos"].mapped()[self.site]
         self._sort_repeated_sites()
         self._check_utf8()
@@ -127,14 +127,8 @@ class CallRows:
         same = (rank[1:] == rank[:-1]) & (self.pos[1:] == self.pos[:-1])
         if np.any(same & (key[1:] < key[:-1])):
             order = np.lexsort((key, self.pos, rank))
-            for name in ("event", "allele", "copies", "site", "pos"):
+            for name in ("event", "allele", "copies", "site", "call", "pos"):
                 setattr(self, name, getattr(self, name)[order])
-
-    @cached_property
-    def first_allele(self) -> npt.NDArray[np.int64]:
-        """The number of each row's REF among the alleles of the file."""
-        first: npt.NDArray[np.int64] = self._spill.columns["first_allele"].mapped()[self.site]
-        return first
 
     def sample(self) -> pa.Array:
         """The name of each row's sample."""
@@ -142,29 +136,22 @@ class CallRows:
         low, high = int(rank[0]), int(rank[-1]) + 1
         return _arrow.texts(self._spill.names[low:high]).take(_arrow.numbers(rank - low))
 
-    def alleles(self, number: npt.NDArray[np.int32] | int) -> pa.Array:
+    def alleles(self, number: npt.NDArray[np.int32]) -> pa.Array:
         """The text of each row's allele `number`, 0 being REF; NULL for -1."""
-        wanted = np.where(np.asarray(number) >= 0, self.first_allele + number, -1)
-        return allele_strings(self._spill.columns, wanted)
+        return allele_strings(self._spill.columns, self.site, number)
 
     def allele_numbers(self) -> pa.Array:
         """All alleles of each row's call, NULL for a missing one."""
-        call, wide = self.merged.call, self.merged.wide
+        call, wide = self.call, self.merged.wide
         offsets = np.empty(len(call) + 1, np.int32)
         counts_of.count_alleles(call, wide, offsets)
         values = np.empty(int(offsets[-1]), np.int32)
         counts_of.allele_numbers(call, wide, offsets, values)
-        lists = _arrow.lists(offsets, _arrow.numbers(values, values >= 0))
-        return lists if self._one_row_per_event else lists.take(_arrow.numbers(self.event))
-
-    @cached_property
-    def _one_row_per_event(self) -> bool:
-        events = np.arange(len(self.merged.call), dtype=np.int32)
-        return len(self.event) == len(events) and bool(np.array_equal(self.event, events))
+        return _arrow.lists(offsets, _arrow.numbers(values, values >= 0))
 
     def phased(self) -> pa.Array:
         """Whether each row's call is phased; NULL for one of a single allele."""
-        call = self.merged.call
+        call = self.call
         ploidy = (call >> np.uint32(counts_of.PLOIDY_SHIFT)) & np.uint32(3)
         phased = (call >> np.uint32(counts_of.PHASED_SHIFT)) & np.uint32(1) == 1
         single = ploidy == 1
@@ -173,29 +160,26 @@ class CallRows:
             size = np.diff(self.merged.wide.end, prepend=0)
             phased[ploidy == 0] = self.merged.wide.phased[number] == 1
             single[ploidy == 0] = size[number] == 1
-        return _arrow.numbers(phased[self.event], ~single[self.event])
+        return _arrow.numbers(phased, ~single)
 
     def format(self, key: str, type_: pa.DataType) -> pa.Array:
         """A FORMAT field of each row's call."""
         import pyarrow as pa
 
         text = self.merged.text
-        place = self._place(key)
-        if place is None or not len(text.text):
+        if key not in self._keys or not len(text.text):
             return pa.nulls(len(self.event), type_)
         own = text.take(self.event)
         spans = Spans(own.text, np.empty_like(own.start), np.empty_like(own.size))
-        spans_of.subfields(*own, place, spans.start, spans.size)
+        spans_of.subfields(*own, self._place(key), spans.start, spans.size)
         defined = self._facts.header.format.get(key)
         number = defined.number if defined else "."
         reader = FieldReader(f"FORMAT/{key}", number, type_, self._facts.notes)
         alts = self._spill.columns["alts"].mapped()[self.site]
         return reader.read(spans, Alleles(self.allele, alts), self._where)
 
-    def _place(self, key: str) -> npt.NDArray[np.int16] | None:
+    def _place(self, key: str) -> npt.NDArray[np.int16]:
         """Where `key` stands in the FORMAT of each row's line."""
-        if key not in self._keys:
-            return None
         width = 1 + len(self._keys)
         fields = self._spill.columns["fields"].mapped().reshape(-1, width)
         return np.ascontiguousarray(fields[self.site, 1 + self._keys.index(key)])
@@ -229,7 +213,7 @@ _COLUMNS: Mapping[str, Build] = {
     "sample": CallRows.sample,
     "contig": _contig,
     "pos": _plain("pos"),
-    "ref": lambda rows: rows.alleles(0),
+    "ref": lambda rows: rows.alleles(np.zeros_like(rows.allele)),
     "alt": _alt,
     "alt_index": _alt_index,
     "alt_copies": _plain("copies"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ from lakeq.formats._vcf_spans import Spans
 from lakeq.formats._vcf_spill import Columns
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lakeq.formats._vcf_rows import BatchRows, Segment
 
 EVENTS_PER_MERGE = 1 << 19
@@ -57,10 +59,15 @@ _DTYPES: dict[str, npt.DTypeLike] = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Events of one contig from one batch; `index` is where its index begins."""
+    """Events of one contig from one batch: where its parts begin in their columns.
+
+    `text` is -1 where no event has a sample field to keep.
+    """
 
     index: int
+    first: int
     wide: int
+    text: int
 
 
 @dataclass(slots=True)
@@ -88,17 +95,59 @@ class Merged:
 
 
 @kernel
-def sort_by_sample(key: I32, size: int, offsets: I64, order: I32) -> None:
-    """Stable counting sort: `order` lists the events by key; `offsets` has size + 1 elements."""
+def count_by_rank(sample: I32, rank: I32, offsets: I64) -> None:
+    """Write where the events of each sample, in order of rank, will begin."""
     offsets[:] = 0
-    for i in range(key.size):
-        offsets[key[i] + 1] += 1
-    for k in range(size):
+    for i in range(sample.size):
+        offsets[rank[sample[i]] + 1] += 1
+    for k in range(rank.size):
         offsets[k + 1] += offsets[k]
+
+
+@kernel
+def scatter(
+    sample: I32, rank: I32, call: U32, per_line: I64, offsets: I64, sites: U32, calls: U32
+) -> None:
+    """Sort events by rank, in file order within one; a site is a line that has events."""
     at = offsets[:-1].copy()
-    for i in range(key.size):
-        order[at[key[i]]] = i
-        at[key[i]] += 1
+    event = 0
+    site = 0
+    for line in range(per_line.size):
+        for _ in range(per_line[line]):
+            to = at[rank[sample[event]]]
+            sites[to] = site
+            calls[to] = call[event]
+            at[rank[sample[event]]] = to + 1
+            event += 1
+        site += per_line[line] > 0
+
+
+@kernel
+def order_by_rank(sample: I32, rank: I32, offsets: I64, order: I32) -> None:
+    """The order that `scatter` makes."""
+    at = offsets[:-1].copy()
+    for i in range(sample.size):
+        to = at[rank[sample[i]]]
+        order[to] = i
+        at[rank[sample[i]]] = to + 1
+
+
+@kernel
+def place(index: I64, at: I64, site: U32, call: U32, to_site: I64, to_call: U32) -> None:
+    """Copy the events of each sample, index[k] to index[k + 1], to where at[k] says."""
+    for k in range(at.size):
+        for i in range(index[k + 1] - index[k]):
+            to_site[np.uint64(at[k] + i)] = site[np.uint64(index[k] + i)]
+            to_call[np.uint64(at[k] + i)] = call[np.uint64(index[k] + i)]
+
+
+@kernel
+def place_text(index: I64, at: I64, end: I64, base: int, start: I64, size: I32) -> None:
+    """Write the span of the text of each event; end[i] and end[i + 1] bound the i-th."""
+    for k in range(at.size):
+        for i in range(index[k + 1] - index[k]):
+            start[at[k] + i] = base + end[index[k] + i]
+            size[at[k] + i] = end[index[k] + i + 1] - end[index[k] + i]
 
 
 class CallsSpill:
@@ -119,12 +168,10 @@ class CallsSpill:
         for segment in rows.segments:
             first, stop = segment.first_line, segment.stop_line
             per_line = np.diff(rows.batch.lines.first_event[first : stop + 1])
-            lines = first + np.flatnonzero(per_line)
-            if len(lines):
+            if per_line.any():
                 base = self.columns["pos"].size
-                self._add_sites(rows, segment, lines)
-                sites = base + np.repeat(np.arange(len(lines)), per_line[per_line > 0])
-                self._add_events(rows, segment, sites)
+                self._add_sites(rows, segment, first + np.flatnonzero(per_line))
+                self._add_events(rows, segment, per_line, base)
         self._add_wide(rows)
 
     def _add_sites(self, rows: BatchRows, segment: Segment, lines: I64) -> None:
@@ -148,30 +195,45 @@ class CallsSpill:
         columns["allele_end"].append(columns["allele_text"].size + offsets[1:].astype(np.int64))
         columns["allele_text"].append(text)
 
-    def _add_events(self, rows: BatchRows, segment: Segment, sites: I64) -> None:
+    def _add_events(
+        self, rows: BatchRows, segment: Segment, per_line: I64, first_site: int
+    ) -> None:
         columns, events = self.columns, rows.batch.events
         first_event = rows.batch.lines.first_event
         first, stop = int(first_event[segment.first_line]), int(first_event[segment.stop_line])
+        sample = events.sample[first:stop]
         offsets = np.empty(self._samples + 1, np.int64)
-        order = np.empty(stop - first, np.int32)
-        sort_by_sample(self._rank[events.sample[first:stop]], self._samples, offsets, order)
-        run = Run(columns["index"].size, columns["wide_end"].size)
-        self.contigs[segment.contig].runs.append(run)
-        columns["index"].append(columns["site"].size + offsets)
-        columns["site"].append(sites[order])
-        columns["call"].append(events.call[first:stop][order])
-        if self._keys > 1:
-            end = events.text_end[first:stop]
-            start = np.empty_like(end)
-            start[1:] = end[:-1]
-            start[:1] = events.text_end[first - 1] if first else 0
-            size = (end - start).astype(np.int32)[order]
-            to = np.zeros(len(order) + 1, np.int32)
-            np.cumsum(size, out=to[1:])
-            text = np.empty(int(to[-1]), np.uint8)
-            spans_of.gather(events.text, start[order], size, to, text)
-            columns["text_end"].append(columns["text"].size + to[1:].astype(np.int64))
-            columns["text"].append(text)
+        count_by_rank(sample, self._rank, offsets)
+        sites, calls = np.empty(stop - first, np.uint32), np.empty(stop - first, np.uint32)
+        scatter(sample, self._rank, events.call[first:stop], per_line, offsets, sites, calls)
+        before = int(events.text_end[first - 1]) if self._keys > 1 and first else 0
+        with_text = self._keys > 1 and int(events.text_end[stop - 1]) > before
+        self.contigs[segment.contig].runs.append(
+            Run(
+                columns["index"].size,
+                columns["site"].size,
+                columns["wide_end"].size,
+                columns["text_end"].size if with_text else -1,
+            )
+        )
+        columns["index"].append(offsets)
+        columns["site"].append(sites + np.uint32(first_site))
+        columns["call"].append(calls)
+        if with_text:
+            order = np.empty(stop - first, np.int32)
+            order_by_rank(sample, self._rank, offsets, order)
+            self._add_text(events.text, events.text_end[first:stop], before, order)
+
+    def _add_text(self, text: npt.NDArray[np.uint8], end: I64, before: int, order: I32) -> None:
+        start = np.empty_like(end)
+        start[0], start[1:] = before, end[:-1]
+        size = (end - start).astype(np.int32)[order]
+        to = np.zeros(len(order) + 1, np.int32)
+        np.cumsum(size, out=to[1:])
+        sorted_text = np.empty(int(to[-1]), np.uint8)
+        spans_of.gather(text, start[order], size, to, sorted_text)
+        self.columns["text_end"].append(self.columns["text"].size + to.astype(np.int64))
+        self.columns["text"].append(sorted_text)
 
     def _add_wide(self, rows: BatchRows) -> None:
         columns, events, count = self.columns, rows.batch.events, rows.batch.wide_count
@@ -183,76 +245,98 @@ class CallsSpill:
 
     def merged(self, contig: ContigRuns) -> Iterator[Merged]:
         """The events of one contig, about EVENTS_PER_MERGE at a time, never part of a sample."""
-        index = np.zeros(self._samples + 1, np.int64)
+        total = np.zeros(self._samples + 1, np.int64)
         for run in contig.runs:
-            offsets = self.columns["index"].read(run.index, run.index + self._samples + 1)
-            index += offsets - offsets[0]
+            total += self.columns["index"].read(run.index, run.index + self._samples + 1)
         first = 0
         while first < self._samples:
-            stop = int(np.searchsorted(index, index[first] + EVENTS_PER_MERGE, "right")) - 1
+            stop = int(np.searchsorted(total, total[first] + EVENTS_PER_MERGE, "right")) - 1
             stop = max(stop, first + 1)
-            if index[stop] > index[first]:
-                yield self._merge(contig, first, stop)
+            if total[stop] > total[first]:
+                yield self._merge(contig, first, total[first : stop + 1] - total[first])
             first = stop
 
-    def _merge(self, contig: ContigRuns, first: int, stop: int) -> Merged:
-        """The events of the samples of rank `first` to `stop`."""
-        parts = [self._part(run, first, stop) for run in contig.runs]
-        rank, site, call, start, size, wide = (
-            np.concatenate([part[i] for part in parts]) for i in range(6)
-        )
-        texts = [part[6] for part in parts]
-        base = np.cumsum([0, *(len(text) for text in texts[:-1])])
-        start = start + np.repeat(base, [len(part[0]) for part in parts])
-        if not contig.ascending:
-            by = (site, self.columns["pos"].mapped()[site], rank)
-            order = np.lexsort(by).astype(np.int32)
-        else:
-            order = np.empty(len(rank), np.int32)
-            offsets = np.empty(stop - first + 1, np.int64)
-            sort_by_sample(rank, stop - first, offsets, order)
-        calls, table = self._wide(call[order], wide[order])
-        text = Spans(np.concatenate(texts), start[order], size[order])
-        return Merged(rank[order] + np.int32(first), site[order], calls, table, text)
+    def _merge(self, contig: ContigRuns, first: int, offsets: I64) -> Merged:
+        """The events of the samples from rank `first`, whose events begin at `offsets`."""
+        count, samples = int(offsets[-1]), len(offsets) - 1
+        site, call = np.empty(count, np.int64), np.empty(count, np.uint32)
+        texts = _Texts(count if any(run.text >= 0 for run in contig.runs) else 0)
+        wide = _WideCalls(self.columns)
+        at = offsets[:-1].copy()
+        for run in contig.runs:
+            index = self.columns["index"].read(run.index + first, run.index + first + samples + 1)
+            a, b = run.first + int(index[0]), run.first + int(index[-1])
+            calls = wide.renumbered(self.columns["call"].read(a, b), run.wide)
+            place(index - index[0], at, self.columns["site"].read(a, b), calls, site, call)
+            if run.text >= 0:
+                texts.add(self.columns, run.text, index, at)
+            at += np.diff(index)
+        rank = np.repeat(np.arange(first, first + samples, dtype=np.int32), np.diff(offsets))
+        merged = Merged(rank, site, call, wide.table(), texts.spans())
+        return merged if contig.ascending else self._by_position(merged)
 
-    def _part(self, run: Run, first: int, stop: int) -> tuple[npt.NDArray[Any], ...]:
-        """Of one run: rank from `first`, site, call, text start and size, wide base; the text."""
-        columns = self.columns
-        index = columns["index"].read(run.index + first, run.index + stop + 1)
-        a, b = int(index[0]), int(index[-1])
-        rank = np.repeat(np.arange(stop - first, dtype=np.int32), np.diff(index))
-        start, size = np.zeros(b - a, np.int64), np.zeros(b - a, np.int32)
-        text = np.empty(0, np.uint8)
-        if self._keys > 1 and b > a:
-            end = columns["text_end"].read(max(a - 1, 0), b)
-            end = end if a else np.concatenate([np.zeros(1, np.int64), end])
-            start, size = end[:-1] - end[0], np.diff(end).astype(np.int32)
-            text = columns["text"].read(int(end[0]), int(end[-1]))
-        wide = np.full(b - a, run.wide, np.int64)
-        site = columns["site"].read(a, b).astype(np.int64)
-        return rank, site, columns["call"].read(a, b), start, size, wide, text
+    def _by_position(self, merged: Merged) -> Merged:
+        """The same events of a contig whose lines are not in order of position."""
+        pos = self.columns["pos"].mapped()[merged.site]
+        order = np.lexsort((merged.site, pos, merged.rank))
+        text = merged.text.take(order) if len(merged.text.start) else merged.text
+        site, call = merged.site[order], merged.call[order]
+        return Merged(merged.rank[order], site, call, merged.wide, text)
 
-    def _wide(self, call: U32, base: I64) -> tuple[U32, counts_of.Wide]:
-        """The calls with wide ones numbered from 0, and the table of these."""
+
+class _Texts:
+    """Collects the sample fields of merged events."""
+
+    def __init__(self, count: int) -> None:
+        self._start, self._size = np.zeros(count, np.int64), np.zeros(count, np.int32)
+        self._texts: list[npt.NDArray[np.uint8]] = []
+        self._bytes = 0
+
+    def add(self, columns: Columns, base: int, index: I64, at: I64) -> None:
+        """Take the fields of the events index[0] to index[-1] of the run at `base`."""
+        end = columns["text_end"].read(base + int(index[0]), base + int(index[-1]) + 1)
+        text = columns["text"].read(int(end[0]), int(end[-1]))
+        place_text(index - index[0], at, end - end[0], self._bytes, self._start, self._size)
+        self._texts.append(text)
+        self._bytes += len(text)
+
+    def spans(self) -> Spans:
+        """The field of each event."""
+        text = np.concatenate(self._texts) if self._texts else np.empty(0, np.uint8)
+        return Spans(text, self._start, self._size)
+
+
+class _WideCalls:
+    """Collects the wide calls of merged events."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._numbers: list[I64] = []
+        self._count = 0
+
+    def renumbered(self, call: U32, base: int) -> U32:
+        """The calls of one run, whose wide ones begin at `base`, numbered as in `table`."""
         is_wide = (call >> np.uint32(counts_of.PLOIDY_SHIFT)) & np.uint32(3) == 0
-        if not is_wide.any():
-            none = np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.int32)
-            return call, counts_of.Wide(*none)
-        number = base[is_wide] + (call[is_wide] & np.uint32(counts_of.WIDE_MASK))
-        ends = self.columns["wide_end"].mapped()
+        number = base + call[is_wide].astype(np.int64)
+        if len(number):
+            call[is_wide] = np.arange(self._count, self._count + len(number), dtype=np.uint32)
+            self._numbers.append(number)
+            self._count += len(number)
+        return call
+
+    def table(self) -> counts_of.Wide:
+        """The alleles of all wide calls collected."""
+        number = np.concatenate(self._numbers or [np.empty(0, np.int64)])
+        ends = self._columns["wide_end"].mapped()
+        if not len(number):
+            return counts_of.Wide(number, np.empty(0, np.uint8), np.empty(0, np.int32))
         end = ends[number]
         start = np.where(number > 0, ends[np.maximum(number - 1, 0)], 0)
         size = end - start
         to = np.cumsum(size)
         source = np.arange(int(to[-1])) + np.repeat(start - (to - size), size)
-        table = counts_of.Wide(
-            to,
-            self.columns["wide_phased"].mapped()[number],
-            self.columns["wide_allele"].mapped()[source],
-        )
-        renumbered = call.copy()
-        renumbered[is_wide] = np.arange(len(number), dtype=np.uint32)
-        return renumbered, table
+        phased = self._columns["wide_phased"].mapped()[number]
+        return counts_of.Wide(to, phased, self._columns["wide_allele"].mapped()[source])
 
 
 def _alleles(rows: BatchRows, lines: I64) -> Spans:
@@ -271,10 +355,21 @@ def _alleles(rows: BatchRows, lines: I64) -> Spans:
     return Spans(ref.text, start, size)
 
 
-def allele_strings(columns: Columns, allele: I64) -> Any:
-    """The texts of alleles by number, -1 for none, as an Arrow string array."""
-    end, text = columns["allele_end"].mapped(), columns["allele_text"].mapped()
-    known = np.maximum(allele, 0)
-    start = np.where(known > 0, end[np.maximum(known - 1, 0)], 0)
-    size = np.where(allele >= 0, end[known] - start, spans_of.ABSENT).astype(np.int32)
-    return strings(Spans(text, start, size))
+@kernel
+def allele_spans(end: I64, first: I64, site: I64, allele: I32, start: I64, size: I32) -> None:
+    """The span of each row's allele of its site; absent for allele -1."""
+    for i in range(site.size):
+        start[i] = 0
+        size[i] = -1
+        if allele[i] >= 0:
+            number = first[site[i]] + allele[i]
+            start[i] = end[number - 1] if number > 0 else 0
+            size[i] = end[number] - start[i]
+
+
+def allele_strings(columns: Columns, site: I64, allele: I32) -> pa.Array:
+    """The text of each row's allele of its site (0 is REF, -1 none) as an Arrow string array."""
+    start, size = np.empty(len(site), np.int64), np.empty(len(site), np.int32)
+    end, first = columns["allele_end"].mapped(), columns["first_allele"].mapped()
+    allele_spans(end, first, site, allele, start, size)
+    return strings(Spans(columns["allele_text"].mapped(), start, size))

@@ -99,10 +99,10 @@ class VcfText:
                 end = held.rfind(b"\n", 0, size) + 1
                 if end:
                     yield np.frombuffer(held, np.uint8), end
-                    held[: size - end] = held[end:size]
+                    memoryview(held)[: size - end] = held[end:size]
                     size -= end
                 held = self._with_room(held, size, len(piece))
-            held[size : size + len(piece)] = piece
+            memoryview(held)[size : size + len(piece)] = piece  # held[...] = would copy twice
             size += len(piece)
         if size:
             if held[size - 1] != 10:

@@ -80,6 +80,7 @@ class BatchRows:
         self.line: I64 = np.repeat(np.arange(n), rows_per_line)
         place = np.arange(self.count) - self.first_row[self.line] + 1
         row_alts = self.alts[self.line]
+        self._of_population: dict[str, tuple[I32, I32]] = {}
         self.alleles = Alleles(np.where(row_alts > 0, place, 0).astype(np.int32), row_alts)
         if not batch.ascii:
             self._check_utf8()
@@ -191,6 +192,14 @@ class BatchRows:
         """Called alleles of each row's site: one line per group, one column per row."""
         return np.ascontiguousarray(self._lines.an[: self.batch.rows].T)[:, self.line]
 
+    def of_population(self, code: str) -> tuple[I32, I32]:
+        """`ac` and `an` of each row within one population or super-population."""
+        if code not in self._of_population:
+            groups = self.facts.groups.columns.get(code, [])
+            ac, an = (a[groups].sum(axis=0, dtype=np.int32) for a in (self.ac, self.an))
+            self._of_population[code] = ac, an
+        return self._of_population[code]
+
     def kind(self, kind: int) -> I32:
         """How many calls of each row are of `kind`."""
         return np.ascontiguousarray(self._counts[1][:, kind])
@@ -245,7 +254,8 @@ def _expand(batch: Batch, first_row: I64) -> tuple[counts_of.Carries, I32]:
     events = batch.events
     calls = events.call[: batch.event_count]
     wide = counts_of.Wide(events.wide_end, events.wide_phased, events.wide_allele)
-    carries = new_carries(counts_of.count_carries(calls, wide))
+    most = counts_of.count_carries(calls, wide) if batch.wide_count else 2 * len(calls)
+    carries = new_carries(most)
     count = counts_of.expand(calls, wide, carries)
     rows = np.empty(count, np.int32)
     counts_of.rows_of_carries(batch.lines.first_event, first_row, carries, count, rows)

@@ -62,7 +62,7 @@ class TableBuilder:
         if keep is not None and not keep.any():
             return
         arrays = [
-            build(rows).cast(field.type) if build else _info(rows, column, field.type)
+            _arrow.as_type(build(rows), field.type) if build else _info(rows, column, field.type)
             for build, column, field in zip(
                 self._builders, self._table.columns, self._schema, strict=True
             )
@@ -221,10 +221,9 @@ def _population_count(prefix: str, code: str) -> Build:
         columns = rows.facts.groups.columns
         if not columns:
             return pa.nulls(rows.count, pa.int32())
-        groups = columns.get(code, [])
         called = rows.called[rows.line]
         known = called if prefix == "an_" else called & (rows.alleles.alt_index > 0)
-        ac, an = (a[groups].sum(axis=0, dtype=np.int32) for a in (rows.ac, rows.an))
+        ac, an = rows.of_population(code)
         if prefix == "af_":
             return _ratio(ac, an, known)
         return _arrow.numbers(ac if prefix == "ac_" else an, known)

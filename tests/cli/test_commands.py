@@ -194,7 +194,7 @@ def test_describe_is_one_object_in_json(command: Command, lake: str) -> None:
 
 def test_an_unknown_table_answers_with_the_nearest(command: Command, lake: str) -> None:
     for name in ("describe", "snapshots"):
-        done = command(name, "clinvar.grch73", "--lake", lake)
+        done = command(name, "clinvar.grch337", "--lake", lake)
         assert done.code == 5
         assert "did you mean clinvar.grch37?" in done.err
 

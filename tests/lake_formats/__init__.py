@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from lakeq import types
+from lakeq._lake_parquet import NewFile
+from lakeq._lake_session import Session
 from lakeq.catalog import Table
 from lakeq.config import S3Settings, Settings
 from lakeq.lake import At, IcebergLake
@@ -68,3 +70,40 @@ def file_limit(limit_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def warehouse_files(lake: IcebergLake) -> set[str]:
+    return {str(path) for path in (lake.folder / "warehouse").rglob("*") if path.is_file()}
+
+
+def named_files(lake: IcebergLake) -> set[str]:
+    """Every file that PyIceberg's own catalog says the lake's tables have."""
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    catalog = SqlCatalog("lakeq", uri=f"sqlite:///{lake.folder}/catalog.db")
+    named: set[str] = set()
+    for namespace in catalog.list_namespaces():
+        for identifier in catalog.list_tables(namespace):
+            table = catalog.load_table(identifier)
+            named |= {table.metadata_location}
+            named |= {entry.metadata_file for entry in table.metadata.metadata_log}
+            for snapshot in table.snapshots():
+                named |= {snapshot.manifest_list}
+                for manifest in snapshot.manifests(table.io):
+                    named |= {manifest.manifest_path}
+                    entries = manifest.fetch_manifest_entry(table.io)
+                    named |= {entry.data_file.file_path for entry in entries}
+    return named
+
+
+def new_file(
+    lake: IcebergLake,
+    session: Session,
+    table: Table,
+    partition: tuple[str, ...],
+    rows: list[dict[str, object]],
+) -> NewFile:
+    """A finished data file of the object s3://b/a."""
+    file = lake.writer(table, session).open("s3://b/a", partition, 0)
+    file.write(pa.RecordBatch.from_pylist(rows, types.arrow_schema(table)))
+    return file.close()
