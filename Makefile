@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo-lake
+BENCH := build/bench
+VCF ?= $(BENCH)/ALL.chr22.phase3_made.20130502.genotypes.vcf.gz
+PANEL ?= $(BENCH)/integrated_call_samples_v3.20130502.ALL.panel
 
 .PHONY: help demo test soak lint format types layers docs bench lock clean distclean
 
@@ -53,8 +56,10 @@ docs: $(READY) ## the references from the catalog and the commands, then the sit
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml
 
-bench: $(READY) ## every benchmark; results go to docs/benchmarks.md by hand, with the machine
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+bench: $(READY) ## every benchmark, on a made cohort or on VCF=... PANEL=...
+	@test -e "$(VCF)" || $(BIN)/python examples/make_cohort.py $(BENCH) --variants 30000
+	$(BIN)/python benchmarks/vcf.py "$(VCF)" "$(PANEL)"
+	$(BIN)/python benchmarks/startup.py
 
 lock: $(READY) ## newest versions that fit pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \

@@ -61,7 +61,7 @@ def test_a_query_of_an_unchanged_snapshot_loads_neither_pyiceberg_nor_pandas(
 
 def test_an_unknown_public_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing"):
-        lakeq.nothing  # noqa: B018  # the access is the test
+        lakeq.nothing
     assert dir(lakeq) == sorted(lakeq.__all__)
 
 

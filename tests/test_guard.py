@@ -170,8 +170,8 @@ ORDINARY = [
     ('SELECT * FROM "clinvar"."grch37" AS c (a, b)', ["clinvar.grch37"]),
     ("SELECT count(*) FROM clinvar.grch37 -- read_text('x')", ["clinvar.grch37"]),
     ("SELECT 'read_text(''/etc/passwd'')' AS harmless", []),
-    ("SELECT c.gene, v.af FROM clinvar.grch37 c JOIN thousand_genomes.variants v "
-     "USING (contig, pos, ref, alt)", ["clinvar.grch37", VARIANTS]),
+    (f"SELECT c.gene, v.af FROM clinvar.grch37 c JOIN {VARIANTS} v USING (contig, pos, ref, alt)",
+     ["clinvar.grch37", VARIANTS]),
     ("WITH p AS (SELECT * FROM clinvar.grch37), q AS (FROM p) SELECT * FROM p, q",
      ["clinvar.grch37"]),
     ("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 9) FROM r", []),
@@ -180,10 +180,12 @@ ORDINARY = [
     ("SELECT number, unnest(het) FROM thousand_genomes.genotypes, thousand_genomes.samples",
      ["thousand_genomes.genotypes", "thousand_genomes.samples"]),
     ("SELECT * FROM range(3), generate_series(1, 3)", []),
-    ("SELECT pos, row_number() OVER (PARTITION BY contig ORDER BY pos) FROM clinvar.grch37 "
-     "QUALIFY 1 = 1", ["clinvar.grch37"]),
-    ("SELECT gene, count(*) FILTER (WHERE is_pathogenic) FROM clinvar.grch37 GROUP BY ALL "
-     "HAVING count(*) > 1 ORDER BY 2 DESC LIMIT 5", ["clinvar.grch37"]),
+    ("SELECT row_number() OVER (PARTITION BY contig ORDER BY pos) FROM clinvar.grch37 QUALIFY true",
+     ["clinvar.grch37"]),
+    ("SELECT gene, count(*) FILTER (is_pathogenic) FROM clinvar.grch37 GROUP BY ALL",
+     ["clinvar.grch37"]),
+    ("SELECT gene FROM clinvar.grch37 GROUP BY 1 HAVING count(*) > 1 ORDER BY 1 DESC LIMIT 5",
+     ["clinvar.grch37"]),
     ("SELECT contig FROM clinvar.grch37 GROUP BY GROUPING SETS ((contig), ())",
      ["clinvar.grch37"]),
     ("PIVOT clinvar.grch37 ON contig IN ('1', '2') USING count(*)", ["clinvar.grch37"]),
@@ -194,12 +196,14 @@ ORDINARY = [
     ("SELECT CAST(pos AS VARCHAR), pos::DOUBLE, random(), now() FROM clinvar.grch37",
      ["clinvar.grch37"]),
 ]  # fmt: skip
+BOTH = f"FROM {VARIANTS} UNION ALL BY NAME FROM {VARIANTS_30X}"
+STEP = "SELECT c.pos FROM r JOIN clinvar.grch38 c USING (pos)"
 ACROSS = [
     f"SELECT * FROM {VARIANTS} v JOIN {VARIANTS_30X} w USING (pos)",
     f"SELECT * FROM {VARIANTS} v LEFT JOIN clinvar.grch38 c ON v.rs = c.rs",
     f"SELECT * FROM {VARIANTS}, clinvar.grch38",
     f"SELECT * FROM {VARIANTS} NATURAL JOIN clinvar.grch38",
-    f"SELECT * FROM {VARIANTS} v ASOF JOIN clinvar.grch38 c ON v.contig = c.contig AND v.pos >= c.pos",
+    f"SELECT * FROM {VARIANTS} v ASOF JOIN clinvar.grch38 c ON v.pos >= c.pos",
     f"SELECT * FROM {VARIANTS} POSITIONAL JOIN clinvar.grch38",
     f"SELECT * FROM {VARIANTS} SEMI JOIN clinvar.grch38 USING (pos)",
     f"SELECT * FROM {VARIANTS} ANTI JOIN clinvar.grch38 USING (pos)",
@@ -214,23 +218,19 @@ ACROSS = [
     f"WITH c AS (SELECT * FROM clinvar.grch38) SELECT * FROM {VARIANTS} JOIN c USING (pos)",
     f"WITH c AS (FROM clinvar.grch38), d AS (FROM c) FROM d JOIN {VARIANTS} USING (pos)",
     f"SELECT * FROM (SELECT pos FROM (FROM {VARIANTS})) JOIN (FROM clinvar.grch38) USING (pos)",
-    f"WITH b AS (FROM {VARIANTS} UNION ALL BY NAME FROM {VARIANTS_30X}) "
-    "FROM b JOIN clinvar.grch37 USING (pos)",
-    f"WITH b AS (SELECT pos FROM {VARIANTS} UNION SELECT pos FROM {VARIANTS_30X}) "
-    "SELECT * FROM b x JOIN b y USING (pos)",
+    f"WITH b AS ({BOTH}) FROM b JOIN clinvar.grch37 USING (pos)",
+    f"WITH b AS ({BOTH}) SELECT * FROM b x JOIN b y USING (pos)",
     f"SELECT * FROM thousand_genomes.samples s, {VARIANTS} v, clinvar.grch38 c",
     f"SELECT * FROM {VARIANTS} WHERE pos = (SELECT max(pos) FROM clinvar.grch38)",
     f"SELECT (SELECT pos FROM {VARIANTS}) IN (SELECT pos FROM clinvar.grch38)",
-    f"SELECT * FROM clinvar.grch37 JOIN clinvar.grch37 USING (pos) UNION ALL "
-    f"SELECT * FROM clinvar.grch38 JOIN {VARIANTS} USING (pos)",
-    f"WITH RECURSIVE r AS (SELECT pos FROM {VARIANTS} UNION ALL "
-    "SELECT c.pos FROM r JOIN clinvar.grch38 c USING (pos)) FROM r",
+    f"SELECT pos FROM clinvar.grch37 UNION SELECT pos FROM clinvar.grch38 JOIN {VARIANTS} USING (pos)",
+    f"WITH RECURSIVE r AS (SELECT pos FROM {VARIANTS} UNION {STEP}) FROM r",
 ]  # fmt: skip
 APART = [
     f"SELECT pos FROM {VARIANTS} UNION ALL SELECT pos FROM {VARIANTS_30X}",
-    f"SELECT 'GRCh37', count(*) FROM {VARIANTS} UNION SELECT 'GRCh38', count(*) FROM clinvar.grch38",
+    f"SELECT 37, count(*) FROM {VARIANTS} UNION SELECT 38, count(*) FROM clinvar.grch38",
     f"SELECT (SELECT count(*) FROM {VARIANTS}), (SELECT count(*) FROM {VARIANTS_30X})",
-    f"SELECT contig, count(*) FROM (FROM {VARIANTS} UNION ALL BY NAME FROM {VARIANTS_30X}) GROUP BY 1",
+    f"SELECT contig, count(*) FROM ({BOTH}) GROUP BY 1",
     "SELECT * FROM thousand_genomes.samples JOIN thousand_genomes_30x.samples USING (sample)",
     f"SELECT * FROM thousand_genomes_30x.samples, {VARIANTS}",
     f"SELECT * FROM {VARIANTS} JOIN clinvar.grch37 USING (contig, pos, ref, alt)",

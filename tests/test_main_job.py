@@ -1,4 +1,4 @@
-"""The main job on real files: raw VCF objects -> tables -> SQL -> rows, against bcftools and known counts.
+"""The main job on real files: raw VCF objects -> tables -> SQL -> rows, against bcftools.
 
 The counts of shared alleles are those of PROVENANCE.md beside the data: alleles matched on
 (contig, pos, ref, alt) with multi-allelic rows split.
@@ -30,8 +30,9 @@ GRCH38_SLICES = [
 BRCA_GRCH38 = "genomics/thousand_genomes/phase3.brca1_brca2_exonic_af01.GRCh38.vcf"
 CLINVAR_2014 = "genomics/clinvar/clinvar_2014-06-04.GRCh37.vcf.gz"
 CLINVAR_2016 = "genomics/clinvar/clinvar_2016-11-28.GRCh37.full.tsv.gz"
-SLICES = [*(("thousand_genomes", p) for p in GRCH37_SLICES)] + [
-    *(("thousand_genomes_30x", p) for p in GRCH38_SLICES)
+SLICES = [
+    *(("thousand_genomes", p) for p in GRCH37_SLICES),
+    *(("thousand_genomes_30x", p) for p in GRCH38_SLICES),
 ]
 SHARED = """
     select count(*), count(*) filter (c.is_pathogenic)
@@ -71,7 +72,7 @@ def test_allele_counts_equal_bcftools(dataset: str, path: str, lake: Lake) -> No
         f"select contig, pos, ref, alt, ac, an from {dataset}.variants order by pos, ref, alt"
     ).rows()
     expected = counts_from_genotypes(file)
-    assert dict((tuple(r[:4]), tuple(r[4:])) for r in rows) == expected
+    assert {tuple(r[:4]): tuple(r[4:]) for r in rows} == expected
 
 
 def counts_from_genotypes(path: Path) -> dict[Site, tuple[int, int]]:
@@ -178,9 +179,8 @@ def test_grch38_alleles_do_not_join_grch37_clinvar(lake: Lake) -> None:
     query = "select count(*) from thousand_genomes_30x.variants v join clinvar.grch37 c using (pos)"
     with pytest.raises(AssemblyMismatch, match=r"GRCh37.*GRCh38|GRCh38.*GRCh37"):
         lake.sql(query)
-    by_rs = "select count(distinct v.rs) from thousand_genomes_30x.variants v " + (
-        "join clinvar.grch37 c using (rs)"
-    )
+    by_rs = """select count(distinct v.rs)
+               from thousand_genomes_30x.variants v join clinvar.grch37 c using (rs)"""
     assert lake.sql(by_rs, across_assemblies=True).rows() == [(35,)]
 
 

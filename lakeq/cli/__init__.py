@@ -31,7 +31,7 @@ COMMANDS = {  # in the order in which one meets them: the module of each
 class _Lazy(click.Group):
     """A group that imports a command's module when the command is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -90,13 +90,11 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; returns the exit code, the error is on standard error."""
-    code = 0
     try:
-        cli.main(arguments, prog_name="lakeq", standalone_mode=False)
+        ended = cli.main(arguments, prog_name="lakeq", standalone_mode=False)
+        code = ended if isinstance(ended, int) else 0  # what Context.exit was given
     except LakeqError as error:
         code = fail(str(error), error.exit_code)
-    except click.exceptions.Exit as done:
-        code = done.exit_code
     except click.ClickException as error:
         error.show()
         code = error.exit_code

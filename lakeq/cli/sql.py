@@ -57,7 +57,7 @@ TERMINAL_ROWS = 1000  # a table on a terminal stops here unless --max-rows says 
 )
 @click.option("--csv-safe", is_flag=True, help="Put ' before cells that spreadsheets would run.")
 @lake_options
-def sql(  # noqa: PLR0913, PLR0917  # one argument for each option of the command line
+def sql(
     query: str | None,
     file: str | None,
     params: tuple[str, ...],

@@ -49,9 +49,9 @@ def first_not_utf8(spans: Spans) -> int | None:
     """The first span that is not UTF-8, or None."""
     if not spans.text.size or spans.text.max() < 128:
         return None
-    for i, (start, size) in enumerate(zip(spans.start, spans.size, strict=True)):
+    for i in range(len(spans.start)):
         try:
-            bytes(spans.text[start : start + max(size, 0)]).decode("utf-8")
+            spans.bytes_of(i).decode("utf-8")
         except UnicodeDecodeError:
             return i
     return None
@@ -104,9 +104,9 @@ class FieldReader:
             *spans, index.astype(np.int32), expected.astype(np.int32), own.start, own.size
         )
         if bad >= 0:
-            text = strings(spans.take(np.array([bad])))[0].as_py()
+            count = 1 + spans.bytes_of(bad).count(b",")
             raise BadSource(
-                f"{text[:80]!r} has {text.count(',') + 1} values where {expected[bad]} belong",
+                f"{spans.shown(bad)} has {count} values where {expected[bad]} belong",
                 f"{place(bad)}, {self.name}",
                 f"the header says Number={self.number}; correct the line or the header",
             )
@@ -138,7 +138,7 @@ class FieldReader:
         except pa.ArrowInvalid as error:
             bad = _first_bad(text, type_)
             raise BadSource(
-                f"{text[bad].as_py()[:80]!r} is no {type_}",
+                f"{spans.shown(bad)} is no {type_}",
                 f"{place(bad)}, {self.name}",
                 "correct the line, or leave the field out of the catalog",
             ) from error

@@ -5,7 +5,7 @@ Everything is computed once, when a column first asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,8 @@ from lakeq import contigs
 from lakeq.errors import BadSource
 from lakeq.formats import _vcf_counts as counts_of
 from lakeq.formats import _vcf_spans as spans_of
-from lakeq.formats._vcf_fields import Alleles, FieldReader
+from lakeq.formats._vcf_fields import Alleles, FieldReader, first_not_utf8
+from lakeq.formats._vcf_header import FIXED_COLUMNS
 from lakeq.formats._vcf_spans import Spans
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ class BatchRows:
         row_alts = self.alts[self.line]
         self._of_population: dict[str, tuple[I32, I32]] = {}
         self.alleles = Alleles(np.where(row_alts > 0, place, 0).astype(np.int32), row_alts)
-        if not batch.ascii:
-            self._check_utf8()
+        self._check_fixed_fields()
 
     def where(self, row: int) -> str:
         """Where a row stands in the file."""
@@ -228,18 +228,24 @@ class BatchRows:
             return _sorted_lists(lists)
         return lists
 
-    def _check_utf8(self) -> None:
-        n = self.batch.rows
-        text = bytes(self._lines.text[: self._lines.start[n - 1, 8] - 1])
-        try:
-            text.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = int(np.searchsorted(self._lines.start[:n, 0], error.start, "right")) - 1
+    def check_utf8(self, spans: Spans, where: Callable[[int], str], name: str) -> None:
+        """Refuse text that goes into a column and is not UTF-8, whatever the rest of the file."""
+        bad = None if self.batch.ascii else first_not_utf8(spans)
+        if bad is not None:
             raise BadSource(
-                f"the text is not UTF-8: byte 0x{text[error.start]:02x}",
-                f"{self.facts.uri}, line {int(self._lines.number[line])}",
+                f"the text is not UTF-8: {spans.bytes_of(bad)[:80]!r}",
+                f"{where(bad)}, {name}",
                 "convert the file to UTF-8, for example with iconv -f latin1 -t utf-8",
-            ) from error
+            )
+
+    def _check_fixed_fields(self) -> None:
+        numbers = self._lines.number
+        for column in (0, 2, 3, 4, 6):
+            self.check_utf8(
+                self.field(column),
+                lambda line: f"{self.facts.uri}, line {int(numbers[line])}",
+                FIXED_COLUMNS[column],
+            )
 
 
 def _sorted_lists(lists: Lists) -> Lists:

@@ -30,6 +30,15 @@ class Spans(NamedTuple):
         """The spans of `rows`, over the same text."""
         return Spans(self.text, self.start[rows], self.size[rows])
 
+    def bytes_of(self, row: int) -> bytes:
+        """The bytes of one span; none of an absent one."""
+        start = int(self.start[row])
+        return bytes(self.text[start : start + max(int(self.size[row]), 0)])
+
+    def shown(self, row: int) -> str:
+        """One span, quoted for a message."""
+        return repr(self.bytes_of(row)[:80].decode("utf-8", "replace"))
+
 
 @kernel
 def gather(text: U8, start: I64, size: I32, offsets: I32, out: U8) -> None:

@@ -105,6 +105,7 @@ def _info(rows: BatchRows, column: Column, type_: pa.DataType) -> pa.Array:
         return _arrow.numbers(present, None if defined else present)
     if not np.any(spans.size >= 0):
         return pa.nulls(rows.count, type_)
+    rows.check_utf8(spans, rows.where, column.source)
     reader = FieldReader(column.source, rows.facts.number(key), type_, rows.facts.notes)
     return reader.read(spans, rows.alleles, rows.where)
 

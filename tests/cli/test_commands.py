@@ -354,6 +354,10 @@ def test_doctor_finds_a_missing_file(command: Command, reader: Path) -> None:
     lake = str(reader / "lake")
     assert command("doctor", "--lake", lake).code == 0
     assert command("doctor", "--lake", str(reader / "new")).code == 0
+    next((reader / "lake").rglob("*.parquet")).unlink()
+    done = command("doctor", "--lake", lake)
+    assert done.code == 1
+    assert "missing: " in done.text
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

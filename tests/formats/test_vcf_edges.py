@@ -364,7 +364,9 @@ def test_wrong_number_of_values_is_named() -> None:
         (b"BCF\x02\x02", "a BCF file"),
         (b"BZh91AY", "bzip2"),
         (gzip.compress(gzip.compress(b"a")), "compressed twice"),
-        (text(["1 5 . A C . . ."])[:-2] + b"\xff\n", "not UTF-8"),
+        (text(["1 5 . A C . ? ."]).replace(b"?", b"\xff"), "not UTF-8"),
+        (text(["1 5 . A C . . AA=?"]).replace(b"?", b"\xff"), "not UTF-8"),
+        (text(["1 5 . A C . . . GT:DP 0|1:?"], ("S",)).replace(b"?", b"\xff"), "not UTF-8"),
     ],
 )
 def test_other_files_are_refused(data: bytes, what: str) -> None:
@@ -373,6 +375,11 @@ def test_other_files_are_refused(data: bytes, what: str) -> None:
     assert what in caught.value.what
     assert "memory.vcf" in caught.value.where
     assert caught.value.hint
+
+
+def test_bytes_of_no_column_may_be_anything() -> None:
+    data = text(["1 5 . A C . . NAME=?;DP=3"]).replace(b"?", b"caf\xe9")
+    assert columns(variants(memory(data)), "pos", "info_dp") == [(5, 3)]
 
 
 def test_sample_names_are_those_of_the_header() -> None:

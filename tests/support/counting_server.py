@@ -47,10 +47,10 @@ def counting_server(root: Path) -> Iterator[CountingServer]:
         def log_message(self, format: str, *args: object) -> None:
             """Stay quiet."""
 
-        def do_HEAD(self) -> None:  # noqa: N802  # the base class's name
+        def do_HEAD(self) -> None:
             self.answer(body=False)
 
-        def do_GET(self) -> None:  # noqa: N802  # the base class's name
+        def do_GET(self) -> None:
             self.answer(body=True)
 
         def answer(self, *, body: bool) -> None:

@@ -60,7 +60,7 @@ def footer(path: Path) -> Footer:
 def snapshot(
     name: str, paths: Sequence[Path], columns: Mapping[str, pa.DataType], prefix: str = ""
 ) -> TableSnapshot:
-    """The snapshot of a table of `paths`; with `prefix` they are named by it and their file name."""
+    """The snapshot of a table of `paths`; `prefix` stands for their folder, if given."""
     files = [
         DataFile(
             f"{prefix}{path.name}" if prefix else str(path),
