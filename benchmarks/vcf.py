@@ -61,12 +61,10 @@ def cyvcf2_loop(path: Path, members: Path) -> dict[str, Any]:
 
 def lakeq_tables(path: Path, members: Path, names: tuple[str, ...], write: bool) -> dict[str, Any]:
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     from lakeq import catalog
     from lakeq.formats import ReadContext, Sample, vcf
     from lakeq.storage import local_source
-    from lakeq.types import arrow_schema
 
     began = time.process_time()
     dataset = catalog.load().dataset("thousand_genomes")
@@ -79,21 +77,27 @@ def lakeq_tables(path: Path, members: Path, names: tuple[str, ...], write: bool)
         context = ReadContext(dataset, Path(folder) / "spill", samples)
         tables = {name: dataset.tables[name] for name in names}
         sinks = {
-            name: pq.ParquetWriter(Path(folder) / name, arrow_schema(table), compression="zstd")
-            for name, table in tables.items()
-            if write
+            name: parquet(Path(folder) / name, table) for name, table in tables.items() if write
         }
         for batch in vcf.read(source, tables, context):
             if write:
                 sinks[batch.table].write_batch(batch.rows)
             if batch.table == "variants":
-                lines += pc.sum(pc.equal(batch.rows["alt_index"], 1)).as_py()
+                lines += batch.rows["alt_index"].value_counts().field("counts")[0].as_py()
                 for code in total:
                     column = "ac" if code == "ac" else f"ac_{code.lower()}"
                     total[code] += pc.sum(batch.rows[column]).as_py()
         for sink in sinks.values():
             sink.close()
     return {"rows": lines, "total": total, "reading": time.process_time() - began}
+
+
+def parquet(path: Path, table: Any) -> Any:
+    import pyarrow.parquet as pq
+
+    from lakeq.types import arrow_schema
+
+    return pq.ParquetWriter(path, arrow_schema(table), compression="zstd")
 
 
 def bcftools_view(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Writes the reference pages that follow from the code: tables and the catalog schema.
+"""Writes the reference pages that follow from the code: tables, catalog schema, command line.
 
 python docs/generate.py          writes them
 python docs/generate.py --check  says which are out of date, and fails if any is
@@ -7,13 +7,17 @@ python docs/generate.py --check  says which are out of date, and fails if any is
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from inspect import cleandoc
 from pathlib import Path
+
+import click
 
 from lakeq import _catalog_schema as schema
 from lakeq import _catalog_yaml as limits
 from lakeq import catalog, config, types
 from lakeq.catalog import Dataset, Table
+from lakeq.cli import cli
 
 REFERENCE = Path(__file__).parent / "reference"
 WRITTEN = "<!-- Written by docs/generate.py; edit {source} instead. -->\n\n"
@@ -158,9 +162,49 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def command_line() -> str:
+    """The page of the commands, from their own help."""
+    context = click.Context(cli, info_name="lakeq")
+    head = WRITTEN.format(source="lakeq/cli/*.py") + "# Command line\n\n" + _COMMAND_LINE
+    shared = [o for o in cli.params if isinstance(o, click.Option) and o.name != "version"]
+    parts = ["\n## Options of every command\n\n", _options(shared, context)]
+    return head + "".join(parts) + "".join(_commands(cli, context, {o.name for o in shared}))
+
+
+def _commands(
+    group: click.Group, context: click.Context, known: Collection[str | None]
+) -> Iterator[str]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        inner = click.Context(command, info_name=name, parent=context)
+        if isinstance(command, click.Group):
+            yield from _commands(command, inner, known)
+            continue
+        text, _, examples = cleandoc(command.help or "").partition("\b\n")
+        usage = " ".join([inner.command_path, *command.collect_usage_pieces(inner)])
+        yield f"\n## {inner.command_path}\n\n```text\n{usage}\n```\n\n{text.strip()}\n\n"
+        own = [o for o in command.params if isinstance(o, click.Option) and o.name not in known]
+        yield (
+            _options(own, inner) + "\n" if own else ""
+        ) + f"```console\n{examples.strip()}\n```\n"
+
+
+def _options(options: Iterable[click.Option], context: click.Context) -> str:
+    records = [record for o in options if (record := o.get_help_record(context))]
+    return _grid(("Option", "Meaning"), [(f"`{name}`", text) for name, text in records])
+
+
+_COMMAND_LINE = """\
+Rows go to standard output, everything else to standard error. Exit codes: [exit
+codes](exit-codes.md). Settings may also come from the environment and from files; `lakeq config
+show --origin` says which is in force. `NO_COLOR` and `LAKEQ_DEBUG` (shows tracebacks) are heeded.
+"""
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "tables.md": tables,
     "catalog-schema.md": catalog_schema,
+    "cli.md": command_line,
 }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lakeq.lake import IcebergLake
 
 _NOBODY = Member(None, None, None)
+OBJECTS = "objects"
 NOT_IN_PANEL = "samples not in the panel (their population is NULL)"
 
 
@@ -31,23 +32,33 @@ def samples_table(dataset: Dataset) -> Table | None:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The samples that the lake has, and the snapshot (0: none) that says so."""
+    """The samples that the lake has, which each object holds, and the snapshot that says so.
+
+    `members` maps an object's URI to the names of its samples; `snapshot_id` is 0 for no snapshot.
+    """
 
     samples: Mapping[str, Sample]
+    members: Mapping[str, frozenset[str]]
     snapshot_id: int
 
 
 def known_samples(lake: IcebergLake, table: Table | None) -> Known:
     """The lake's samples of a dataset, by name."""
     if table is None or table.qualified not in lake.tables():
-        return Known({}, 0)
+        return Known({}, {}, 0)
     snapshot_id = lake.snapshot(table.qualified).snapshot_id
     if not snapshot_id:
-        return Known({}, 0)
+        return Known({}, {}, 0)
+    stored = lake.read_table(table.qualified, snapshot_id)
     columns = ["sample", "number", "population", "super_population", "sex"]
-    rows = lake.read_table(table.qualified, snapshot_id).select(columns).to_pylist()
-    samples = (Sample(row.pop("sample"), **row) for row in rows)
-    return Known({sample.name: sample for sample in samples}, snapshot_id)
+    rows = stored.select(columns).to_pylist()
+    samples = {row["sample"]: Sample(row.pop("sample"), **row) for row in rows}
+    members: dict[str, set[str]] = {}
+    if OBJECTS in stored.column_names:
+        for name, uris in zip(samples, stored[OBJECTS].to_pylist(), strict=True):
+            for uri in uris or ():
+                members.setdefault(uri, set()).add(name)
+    return Known(samples, {uri: frozenset(who) for uri, who in members.items()}, snapshot_id)
 
 
 class Roster:
@@ -56,6 +67,7 @@ class Roster:
     def __init__(self, known: Known) -> None:
         self.known = known
         self._now = dict(known.samples)
+        self._enrolled: dict[str, frozenset[str]] = {}
 
     def enroll(
         self, names: Sequence[str], panel: Mapping[str, Member] | None, uri: str
@@ -70,12 +82,17 @@ class Roster:
             if known is None or (panel is not None and name in panel):
                 member = (panel or {}).get(name, _NOBODY)
                 self._now[name] = Sample(name, number, *member)
+        self._enrolled[uri] = frozenset(names)
         return {name: self._now[name] for name in names}
+
+    @property
+    def _members(self) -> dict[str, frozenset[str]]:
+        return {**self.known.members, **self._enrolled}
 
     @property
     def changed(self) -> bool:
         """Whether the lake's table of samples has to be written again."""
-        return self._now != self.known.samples
+        return self._now != self.known.samples or self._members != self.known.members
 
     def rebase(self, known: Known) -> bool:
         """Take over what another writer committed; False when it gave our numbers away."""
@@ -95,12 +112,17 @@ class Roster:
         import pyarrow as pa
 
         ordered = sorted(self._now.values(), key=lambda sample: sample.number)
+        objects: dict[str, list[str]] = {sample.name: [] for sample in ordered}
+        for uri, names in sorted(self._members.items()):
+            for name in names:
+                objects[name].append(uri)
         columns = {
             "sample": [sample.name for sample in ordered],
             "number": [sample.number for sample in ordered],
             "population": [sample.population for sample in ordered],
             "super_population": [sample.super_population for sample in ordered],
             "sex": [sample.sex for sample in ordered],
+            OBJECTS: [objects[sample.name] for sample in ordered],
         }
         nothing = [None] * len(ordered)
         arrays = [pa.array(columns.get(field.name, nothing), field.type) for field in schema]

@@ -4,7 +4,8 @@
 -- What the query of 2016 computed: it counted genotypes, not alleles. One row per allele,
 -- super-population and genotype that occurs: het (some alleles are alt), hom_alt (all are),
 -- hemi (a single allele, and it is alt). The frequency is samples with the genotype among all
--- samples of the super-population; NULL is the super-population of samples without one.
+-- samples of the super-population that the allele's object has; NULL is the super-population of
+-- samples without one.
 WITH pathogenic AS (
     SELECT DISTINCT contig, pos, ref, alt, gene, rs, clinical_significance, conditions
     FROM clinvar.grch37
@@ -23,6 +24,7 @@ carriers AS (
         p.rs,
         p.clinical_significance,
         p.conditions,
+        g._source AS object,
         k.genotype,
         u.number
     FROM thousand_genomes.genotypes AS g
@@ -34,9 +36,9 @@ carriers AS (
 ),
 
 sizes AS (
-    SELECT super_population, count(*) AS samples
-    FROM thousand_genomes.samples
-    GROUP BY super_population
+    SELECT object, super_population, count(*) AS samples
+    FROM (SELECT super_population, unnest(objects) AS object FROM thousand_genomes.samples)
+    GROUP BY object, super_population
 )
 
 SELECT
@@ -55,7 +57,8 @@ SELECT
     count(*) / CAST(z.samples AS DOUBLE) AS genotype_frequency
 FROM carriers AS c
 JOIN thousand_genomes.samples AS s ON s.number = c.number
-JOIN sizes AS z ON z.super_population IS NOT DISTINCT FROM s.super_population
+JOIN sizes AS z
+    ON z.object = c.object AND z.super_population IS NOT DISTINCT FROM s.super_population
 GROUP BY
     c.gene, c.contig, c.pos, c.ref, c.alt, c.rs, c.clinical_significance, c.conditions,
     s.super_population, c.genotype, z.samples

@@ -186,3 +186,21 @@ def test_grch38_alleles_do_not_join_grch37_clinvar(lake: Lake) -> None:
 
 def test_public_names_are_few() -> None:
     assert {"connect", "Lake", "Result"} <= set(lakeq.__all__)
+
+
+def test_a_cohort_counts_only_calls_that_an_object_has(lake: Lake) -> None:
+    """NA19240 is one of the relatives whom the chrMT object has and the chr22 object lacks."""
+    lake.ingest("thousand_genomes", [real_file(p) for p in GRCH37_SLICES], panel=real_file(PANEL))
+    _, *others = cohort = ["NA19240", "HG00096", "NA20318"]
+    for contig, ploidy, samples in (("MT", 1, cohort), ("22", 2, others)):
+        rows = lake.sql("@cohort_frequency", {"samples": cohort, "contig": contig}).arrow()
+        assert set(rows["samples"].to_pylist()) == {len(samples)}
+        assert set(rows["an"].to_pylist()) == {ploidy * len(samples)}
+    calls = bcftools_query(real_file(GRCH37_SLICES[2]), "%POS\t%REF\t%ALT[\t%GT]", samples=cohort)
+    expected = {
+        (int(pos), ref, alt): gts.count(str(index))
+        for pos, ref, alts, *gts in calls
+        for index, alt in enumerate(alts.split(","), start=1)
+    }
+    rows = lake.sql("@cohort_frequency", {"samples": cohort, "contig": "MT"}).arrow().to_pylist()
+    assert {(r["pos"], r["ref"], r["alt"]): r["ac"] for r in rows} == expected

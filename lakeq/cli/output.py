@@ -11,14 +11,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from lakeq.cli.text import neutral
 from lakeq.engines import ResultColumn, Row
@@ -44,6 +44,10 @@ SUFFIXES = {
 }
 MAX_CELL = 60  # characters of a cell on a terminal
 _NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)")
+
+
+Cell = Callable[[object], str]
+Quick = Mapping[type, Callable[[Any], Iterable[str]]]  # writers of columns of one type
 
 
 class Rows(Protocol):
@@ -187,7 +191,7 @@ def _separated(rows: Rows, style: Style, separator: str) -> Iterator[str]:
     special = re.compile(f'[{separator}"\r\n]')
 
     def quoted(text: str) -> str:
-        if style.csv_safe and text[:1] in "=+-@\t\r" and text:
+        if style.csv_safe and text[:1] in tuple("=+-@\t\r"):
             text = "'" + text
         if text and not special.search(text):
             return text
@@ -196,14 +200,31 @@ def _separated(rows: Rows, style: Style, separator: str) -> Iterator[str]:
     def cell(value: object) -> str:
         if value is None:
             return ""
-        if isinstance(value, str):
-            return quoted(value)
         text = _plain(value)
         return text if isinstance(value, int | float) else quoted(text)
 
+    def texts(column: Sequence[str]) -> Iterable[str]:
+        """A column of strings, most of which need no quotes: one search for all of them."""
+        if style.csv_safe or not all(column) or special.search(" ".join(column)):
+            return map(quoted, column)
+        return column
+
+    quick: Quick = {int: _numbers, float: _numbers, str: texts}
     yield separator.join(quoted(column.name) for column in rows.columns) + "\n"
     for part in rows.stream():
-        yield "".join([separator.join(map(cell, row)) + "\n" for row in part])
+        cells = [_encoded(column, quick, cell) for column in zip(*part, strict=True)]
+        yield "".join([separator.join(row) + "\n" for row in zip(*cells, strict=True)])
+
+
+def _numbers(column: Sequence[object]) -> Iterable[str]:
+    return map(str, column)
+
+
+def _encoded(column: Sequence[object], quick: Quick, cell: Cell) -> Iterable[str]:
+    """The cells of one column, at once where `quick` has a writer for its only type."""
+    types = set(map(type, column))
+    whole = quick.get(types.pop()) if len(types) == 1 else None
+    return whole(column) if whole else map(cell, column)
 
 
 def _csv(rows: Rows, style: Style) -> Iterator[str]:
@@ -215,10 +236,21 @@ def _tsv(rows: Rows, style: Style) -> Iterator[str]:
 
 
 def _objects(rows: Rows) -> Iterator[list[str]]:
-    names = _unique([column.name for column in rows.columns])
     encode = json.JSONEncoder(ensure_ascii=False).encode
+    names = [encode(name) for name in _unique([column.name for column in rows.columns])]
+    form = "{" + ", ".join(f"{name.replace('%', '%%')}: %s" for name in names) + "}"
+
+    def texts(column: Sequence[str]) -> Iterable[str]:
+        return map(json.encoder.encode_basestring, column)
+
+    quick: Quick = {int: _numbers, str: texts}
+
+    def cell(value: object) -> str:
+        return encode(_clean(value))
+
     for part in rows.stream():
-        yield [encode(dict(zip(names, map(_clean, row), strict=True))) for row in part]
+        cells = [_encoded(column, quick, cell) for column in zip(*part, strict=True)]
+        yield [form % row for row in zip(*cells, strict=True)]
 
 
 def _unique(names: Sequence[str]) -> list[str]:

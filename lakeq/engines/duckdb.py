@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from lakeq.engines import Access, Read, ResultColumn, Row
@@ -51,7 +51,6 @@ CONFIG: Mapping[str, str] = {
     "allow_unsigned_extensions": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
-    "enable_external_file_cache": "false",
     "python_enable_replacements": "false",
     "python_scan_all_frames": "false",
 }
@@ -148,7 +147,7 @@ class Engine:
             run(f"SET {name} = ''")
         s3 = self.settings.s3
         keys = _credentials(s3)
-        self.secrets = tuple(part for part in keys if part)
+        self.secrets = tuple(part for part in keys[:3] if part)
         try:
             for number, bucket in enumerate(buckets):
                 run(_secret(f"bucket_{number}", bucket, s3, keys))
@@ -362,46 +361,58 @@ def httpfs(version: str) -> str:
     return str(path)
 
 
-def _credentials(s3: S3Settings) -> tuple[str, str, str]:
-    """Access key, secret and session token; all empty for anonymous access."""
-    if s3.anon:
-        return "", "", ""
+class _Keys(NamedTuple):
+    """What signs requests, all empty for anonymous access; and the region that came with it."""
+
+    access_key: str = ""
+    secret_key: str = ""
+    token: str = ""
+    region: str = ""
+
+
+def _credentials(s3: S3Settings) -> _Keys:
+    """The credentials that the settings ask for; those of the environment load no AWS library."""
     env = os.environ
+    region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
+    if s3.anon:
+        return _Keys(region=region)
     if not s3.profile and env.get("AWS_ACCESS_KEY_ID") and env.get("AWS_SECRET_ACCESS_KEY"):
         token = env.get("AWS_SESSION_TOKEN", "")
-        return env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], token
+        return _Keys(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], token, region)
     return _resolved(s3)
 
 
-def _resolved(s3: S3Settings) -> tuple[str, str, str]:
+def _resolved(s3: S3Settings) -> _Keys:
     """Credentials as the AWS SDK finds them: profile, SSO, instance role, and so on."""
     import botocore.session
     from botocore.exceptions import BotoCoreError
 
     try:
-        found = botocore.session.Session(profile=s3.profile or None).get_credentials()
+        session = botocore.session.Session(profile=s3.profile or None)
+        region = session.get_config_variable("region") or ""
+        found = session.get_credentials()
         keys = found.get_frozen_credentials() if found else None
     except BotoCoreError as error:
-        raise AccessDenied(f"no AWS credentials: {error}", "the AWS configuration") from error
+        hint = "name another --profile, or log in again"
+        raise AccessDenied(f"no AWS credentials: {error}", "the AWS settings", hint) from error
     if keys is not None:
-        return keys.access_key, keys.secret_key, keys.token or ""
+        return _Keys(keys.access_key, keys.secret_key, keys.token or "", region)
     if s3.anon is False:
         hint = "set AWS_PROFILE or --profile, or read without credentials: --anon"
-        raise AccessDenied("no AWS credentials found", "the AWS configuration", hint)
-    return "", "", ""
+        raise AccessDenied("no AWS credentials found", "the AWS settings", hint)
+    return _Keys(region=region)
 
 
-def _secret(name: str, bucket: str, s3: S3Settings, keys: tuple[str, str, str]) -> str:
-    region = s3.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+def _secret(name: str, bucket: str, s3: S3Settings, keys: _Keys) -> str:
     options = {
-        "KEY_ID": literal(keys[0]),
-        "SECRET": literal(keys[1]),
-        "REGION": literal(region or "us-east-1"),
+        "KEY_ID": literal(keys.access_key),
+        "SECRET": literal(keys.secret_key),
+        "REGION": literal(s3.region or keys.region or "us-east-1"),
         "SCOPE": literal(f"s3://{bucket}"),
     }
-    if keys[2]:
-        options["SESSION_TOKEN"] = literal(keys[2])
-    if s3.requester_pays and keys[0]:
+    if keys.token:
+        options["SESSION_TOKEN"] = literal(keys.token)
+    if s3.requester_pays and keys.access_key:
         options["REQUESTER_PAYS"] = "true"
     if s3.endpoint_url:
         endpoint = urlsplit(s3.endpoint_url)

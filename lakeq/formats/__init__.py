@@ -86,4 +86,4 @@ def get(name: str) -> Format:
 
     if name not in names():
         raise UnknownName.among("format", name, names(), "the catalog")
-    return cast(Format, import_module(f"lakeq.formats.{name}"))
+    return cast("Format", import_module(f"lakeq.formats.{name}"))

@@ -201,6 +201,7 @@ def _new_lines(text_bytes: int, keys: int, groups: int) -> layout.Lines:
         new_contig=np.empty(LINES, np.uint8),
         fields=np.empty((LINES, keys), np.int16),
         an=np.empty((LINES, groups), np.int32),
+        ploidy=np.empty(LINES, np.int32),
         first_event=np.zeros(LINES + 1, np.int64),
     )
 

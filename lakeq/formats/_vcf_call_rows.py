@@ -49,26 +49,25 @@ class CallsTable:
         self._spill.add(rows)
 
     def batches(self) -> Iterator[TableBatch]:
-        """Yield all rows, contig by contig in the order they first came; then drop the files."""
+        """Yield all rows, contig by contig in the order they first came."""
         import pyarrow as pa
 
-        with self._spill.columns as columns:
-            columns.flush()
-            for contig, runs in self._spill.contigs.items():
-                for merged in self._spill.merged(runs):
-                    rows = CallRows(merged, contig, self._spill, self._facts, self.keys)
-                    arrays = [
-                        self._column(rows, column, field.type)
-                        for column, field in zip(self._table.columns, self._schema, strict=True)
-                    ]
-                    batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-                    for start in range(0, batch.num_rows, ROWS_PER_BATCH):
-                        part = batch.slice(start, ROWS_PER_BATCH)
-                        yield TableBatch(self._table.name, (contig,), part)
+        self._spill.columns.flush()
+        for contig, runs in self._spill.contigs.items():
+            for merged in self._spill.merged(runs):
+                rows = CallRows(merged, contig, self._spill, self._facts, self.keys)
+                arrays = [
+                    self._column(rows, column, field.type)
+                    for column, field in zip(self._table.columns, self._schema, strict=True)
+                ]
+                batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+                for start in range(0, batch.num_rows, ROWS_PER_BATCH):
+                    part = batch.slice(start, ROWS_PER_BATCH)
+                    yield TableBatch(self._table.name, (contig,), part)
 
     def close(self) -> None:
-        """Drop the files of a file that was not read to its end."""
-        self._spill.columns.__exit__(None, None, None)
+        """Drop the files that the events waited in."""
+        self._spill.columns.close()
 
     def _column(self, rows: CallRows, column: Column, type_: pa.DataType) -> pa.Array:
         if _is_format(column):

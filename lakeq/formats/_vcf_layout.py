@@ -14,7 +14,9 @@ WIDE_ALLELE = (1 << 14) - 2  # larger allele numbers make a call wide
 
 # Places in the state.
 CURSOR, LINE, ROWS, TEXT, EVENTS, WIDE, WIDE_ALLELES, EVENT_TEXT, HIGH = range(9)
-ERROR_AT, ERROR_SAMPLE, TEMPLATE_BYTES, TEMPLATE_STRIDE, STATE_SIZE = 9, 10, 11, 12, 16
+ERROR_AT, ERROR_SAMPLE, TEMPLATE_BYTES, TEMPLATE_STRIDE, TEMPLATE_HAPLOID, STATE_SIZE = (
+    9, 10, 11, 12, 13, 16
+)  # fmt: skip
 
 # What `scan` returns.
 DONE, FULL, BAD_COLUMNS, BAD_CHROM, BAD_POS, BAD_REF, BAD_ALT, BAD_GT, BAD_ALLELE, BAD_PLOIDY = (
@@ -33,7 +35,8 @@ class Lines(NamedTuple):
     `text` holds CHROM to INFO of every line; `start[i, k]` is where column k of line i begins in
     it and `start[i, 8]` is one past the end of INFO, plus one. `alts` is 0 where ALT is '.'.
     `called` tells if the line has GT; `fields[i, k]` is the place of wanted FORMAT key k (0 is
-    GT) or -1; `an` counts called alleles per group of samples.
+    GT) or -1; `an` counts called alleles per group of samples; `ploidy` is that of all calls with a
+    called allele, 0 where they differ.
     """
 
     text: U8
@@ -45,6 +48,7 @@ class Lines(NamedTuple):
     new_contig: U8
     fields: npt.NDArray[np.int16]
     an: I32
+    ploidy: I32
     first_event: I64
 
 

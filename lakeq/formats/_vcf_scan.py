@@ -41,6 +41,7 @@ from lakeq.formats._vcf_layout import (
     PLOIDY_LIMIT,
     ROWS,
     TEMPLATE_BYTES,
+    TEMPLATE_HAPLOID,
     TEMPLATE_STRIDE,
     TEXT,
     U8,
@@ -98,6 +99,7 @@ def scan(  # one function: numba compiles each level of calls anew, 3 s each
         lines.first_event[row] = s[EVENTS]
         lines.called[row] = 0
         lines.an[row, :] = 0
+        lines.ploidy[row] = 0
         if columns > 8:
             first = p + 1
             stop = first
@@ -272,7 +274,23 @@ def _against_template(
     if cohort.key_end.size > 1:
         events.text_end[first:n] = s[EVENT_TEXT]
     s[EVENTS] = n
+    lines.ploidy[row] = _template_ploidy(s[TEMPLATE_HAPLOID], cohort.samples, events.call[first:n])
     return int(at + size)
+
+
+@part
+def _template_ploidy(haploid: int, samples: int, calls: U32) -> int:
+    """The ploidy of the calls of a line of the template's layout; 0 where called ones differ."""
+    if haploid == 0 or haploid == samples:
+        return 2 if haploid == 0 else 1
+    diploid = samples - haploid
+    for i in range(calls.size):
+        call = i64(calls[i])
+        haploid -= call == (1 << 28)
+        diploid -= call & ~(1 << 30) == (2 << 28)
+    if haploid == 0 or diploid == 0:
+        return 2 if haploid == 0 else 1
+    return 0
 
 
 @part
@@ -446,11 +464,12 @@ def _samples(
     place = lines.fields[row, 0]
     n = s[EVENTS]
     simple = only_gt
+    low, high = PLOIDY_LIMIT, 0
     p = at
     for sample in range(cohort.samples):
-        status, stop, called, event, narrow = DONE, p, 0, False, False
+        status, stop, called, event, narrow, ploidy = DONE, p, 0, False, False, 0
         if place >= 0:
-            status, stop, called, event, narrow = _call(
+            status, stop, called, event, narrow, ploidy = _call(
                 buf, p, place, lines.alts[row], n, s, events, alleles
             )
         if status != DONE:
@@ -464,6 +483,8 @@ def _samples(
             return BAD_COLUMNS, p
         if place >= 0:
             lines.an[row, cohort.group[sample]] += called
+            if called > 0:
+                low, high = min(low, ploidy), max(high, ploidy)
             if event:
                 events.sample[n] = sample
                 if wanted and not _keep_text(buf, p, stop, s, events):
@@ -473,6 +494,7 @@ def _samples(
                 n += 1
         p = stop + 1
     s[EVENTS] = n
+    lines.ploidy[row] = high if low == high else 0
     if simple:
         _learn(buf, at, p - 1, row, s, lines, cohort, template)
     return DONE, p - 1
@@ -492,22 +514,22 @@ def _keep_text(buf: U8, start: int, stop: int, s: I64, events: Events) -> bool:
 @part
 def _call(
     buf: U8, p: int, place: int, alts: int, n: int, s: I64, events: Events, alleles: I32
-) -> tuple[int, int, int, bool, bool]:
+) -> tuple[int, int, int, bool, bool, int]:
     """Parse the GT of one sample field.
 
     Returns a status, where the GT ends, how many alleles are called, whether the call is an event
-    (written to events.call[n]), and whether it has one or two alleles of one character.
+    (written to events.call[n]), whether it has one or two alleles of one character, and its ploidy.
     """
     for _ in range(place):
         while buf[p] != TAB and buf[p] != COLON and not _ends_line(buf, p):
             p += 1
         if buf[p] != COLON:  # trailing fields may be dropped: no GT here
             events.call[n] = 1 << 28
-            return DONE, p, 0, True, False
+            return DONE, p, 0, True, False, 1
         p += 1
     ploidy, stop, phased, narrow = _alleles(buf, p, alleles)
     if ploidy < 1:
-        return (BAD_GT if ploidy == 0 else BAD_PLOIDY), p, 0, False, False
+        return (BAD_GT if ploidy == 0 else BAD_PLOIDY), p, 0, False, False, 0
     called = 0
     reference = 0
     highest = 0
@@ -516,18 +538,18 @@ def _call(
         reference += alleles[i] == 0
         highest = max(highest, alleles[i])
     if highest > alts:
-        return BAD_ALLELE, p, 0, False, False
+        return BAD_ALLELE, p, 0, False, False, 0
     if reference == ploidy:
-        return DONE, stop, called, False, narrow
+        return DONE, stop, called, False, narrow, ploidy
     if ploidy <= 2 and highest <= WIDE_ALLELE:
         call = i64(alleles[0] + 1) | (i64(ploidy) << 28)
         if ploidy == 2:
             call |= (i64(alleles[1] + 1) << 14) | (i64(phased) << 30)
         events.call[n] = call
-        return DONE, stop, called, True, narrow
+        return DONE, stop, called, True, narrow, ploidy
     if not _keep_wide(ploidy, phased, n, s, events, alleles):
-        return FULL, p, 0, False, False
-    return DONE, stop, called, True, False
+        return FULL, p, 0, False, False, 0
+    return DONE, stop, called, True, False, ploidy
 
 
 @part
@@ -595,6 +617,7 @@ def _learn(
     template.start[0] = 0
     template.an[:] = 0
     s[TEMPLATE_STRIDE] = 4
+    s[TEMPLATE_HAPLOID] = 0
     for i in range(stop - at):
         c = buf[at + i]
         template.sample[i] = sample
@@ -607,4 +630,5 @@ def _learn(
     for k in range(cohort.samples):
         if template.start[k + 1] != 4 * (k + 1):
             s[TEMPLATE_STRIDE] = 0
+        s[TEMPLATE_HAPLOID] += template.start[k + 1] - template.start[k] == 2
     s[TEMPLATE_BYTES] = stop - at

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,24 +24,25 @@ class Column:
         self._file = path.open("w+b", buffering=1 << 18)
 
     def append(self, values: npt.NDArray[Any]) -> None:
-        """Add `values` behind what is there."""
+        """Add `values` behind what is there; `StorageUnavailable` when the disk is full."""
         data = np.ascontiguousarray(values, self.dtype)
         try:
             self._file.write(data.data)
         except OSError as error:
-            raise StorageUnavailable(
-                f"cannot write calls to disk: {error.strerror}", str(self.path), DISK_FULL_HINT
-            ) from error
+            raise self._unwritable(error) from error
         self.size += len(data)
 
     def flush(self) -> None:
-        """Make everything appended readable."""
+        """Make everything appended readable; `StorageUnavailable` when the disk is full."""
         try:
             self._file.flush()
         except OSError as error:
-            raise StorageUnavailable(
-                f"cannot write calls to disk: {error.strerror}", str(self.path), DISK_FULL_HINT
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StorageUnavailable:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = "the disk is full" if full else f"cannot write: {error.strerror}"
+        return StorageUnavailable(what, str(self.path), DISK_FULL_HINT)
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Elements start to stop, read anew; a plain read leaves nothing mapped in memory."""
@@ -62,12 +64,13 @@ class Column:
 
     def close(self) -> None:
         """Close and remove the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take is of no use now
+            self._file.close()
         self.path.unlink(missing_ok=True)
 
 
 class Columns:
-    """Columns of one folder by name; closing them removes the files."""
+    """Columns of one folder by name."""
 
     def __init__(self, folder: Path, dtypes: dict[str, npt.DTypeLike]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,14 +84,7 @@ class Columns:
         for column in self._columns.values():
             column.flush()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close and remove all files."""
         for column in self._columns.values():
             column.close()

@@ -261,6 +261,11 @@ def _het_phase(rows: BatchRows) -> pa.Array:
     return _arrow.lists(lists.offsets, _arrow.numbers(lists.haplotypes))
 
 
+def _ploidy(rows: BatchRows) -> pa.Array:
+    ploidy = rows.batch.lines.ploidy[rows.line]
+    return _arrow.numbers(ploidy, (ploidy > 0) & (rows.an.sum(axis=0) > 0))
+
+
 _COMMON: Mapping[str, Build] = {
     "contig": _contig,
     "pos": _pos,
@@ -285,6 +290,8 @@ _VARIANTS: Mapping[str, Build] = {
     "source_contig": _source_contig,
 }
 _GENOTYPES: Mapping[str, Build] = {
+    "ploidy": _ploidy,
+    "n_half_missing": _half_missing_calls,
     "het": _samples_of(counts_of.HET),
     "het_phase": _het_phase,
     "hom_alt": _samples_of(counts_of.HOM_ALT),

@@ -78,14 +78,19 @@ def _read(
         TableBuilder(t, context.dataset, genotypes=role == "genotypes") for role, t in sites.items()
     ]
     calls = CallsTable(wanted["calls"], facts, context.temp_dir) if "calls" in wanted else None
-    for batch in Batches(text, groups, calls.keys if calls else ()):
-        rows = BatchRows(batch, facts)
-        for builder in builders:
-            yield from builder.batches(rows)
+    try:
+        for batch in Batches(text, groups, calls.keys if calls else ()):
+            rows = BatchRows(batch, facts)
+            for builder in builders:
+                yield from builder.batches(rows)
+            if calls:
+                calls.add(rows)
         if calls:
-            calls.add(rows)
-    if calls:
-        yield from calls.batches()
+            yield from calls.batches()
+    finally:
+        text.close()
+        if calls:
+            calls.close()
 
 
 def _role(table: Table) -> str:

@@ -350,12 +350,15 @@ def test_config_show_tells_origins(
     assert re.search(r"^s3.anon +true +--anon$", text, re.MULTILINE)
 
 
-def test_doctor_finds_a_missing_file(command: Command, reader: Path) -> None:
-    lake = str(reader / "lake")
-    assert command("doctor", "--lake", lake).code == 0
-    assert command("doctor", "--lake", str(reader / "new")).code == 0
-    next((reader / "lake").rglob("*.parquet")).unlink()
-    done = command("doctor", "--lake", lake)
+def test_doctor_finds_a_missing_file(
+    command: Command, made_cohort: MadeCohort, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    assert command("doctor", "--lake", str(lake)).code == 0
+    command("ingest", "clinvar", str(made_cohort.clinvar), "--lake", str(lake))
+    assert command("doctor", "--lake", str(lake)).code == 0
+    next(lake.rglob("*.parquet")).unlink()
+    done = command("doctor", "--lake", str(lake))
     assert done.code == 1
     assert "missing: " in done.text
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from lakeq import catalog
 from lakeq.errors import BadSource, UsageError
-from lakeq.formats import Sample, vcf
+from lakeq.formats import ReadContext, Sample, vcf
 from lakeq.formats import _vcf_batch as batch_limits
 from lakeq.formats import _vcf_lines as limits
 from tests.support.vcf import memory, tables, text, variants
@@ -380,6 +381,17 @@ def test_other_files_are_refused(data: bytes, what: str) -> None:
 def test_bytes_of_no_column_may_be_anything() -> None:
     data = text(["1 5 . A C . . NAME=?;DP=3"]).replace(b"?", b"caf\xe9")
     assert columns(variants(memory(data)), "pos", "info_dp") == [(5, 3)]
+
+
+def test_reader_that_is_left_early_leaves_no_files(tmp_path: Path) -> None:
+    known = catalog.load().dataset("thousand_genomes")
+    lines = [f"{c} 5 . A C . . . GT 0|1 0/0 1|1" for c in (1, 2)]
+    context = ReadContext(known, tmp_path / "spill")
+    batches = vcf.read(memory(text(lines, ABC)), dict(known.tables), context)
+    next(batches)
+    assert list(context.temp_dir.iterdir())
+    batches.close()  # type: ignore[attr-defined]  # it is a generator
+    assert not list(context.temp_dir.iterdir())
 
 
 def test_sample_names_are_those_of_the_header() -> None:

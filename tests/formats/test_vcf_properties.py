@@ -124,6 +124,18 @@ def test_genotypes_list_exactly_the_carriers(matrix: Matrix) -> None:
             assert {k: found[k] for k in kinds} == kinds
 
 
+@given(matrices(), st.sampled_from(["GT", "GT:DP"]))
+def test_ploidy_is_that_of_all_calls_with_a_called_allele(matrix: Matrix, field: str) -> None:
+    found = [(r["ploidy"], r["n_half_missing"]) for r in read(matrix, field=field)["genotypes"]]
+    expected = []
+    for row in matrix:
+        called = [alleles for alleles, _ in row if set(alleles) != {None}]
+        ploidies = {len(alleles) for alleles in called}
+        half = sum(None in alleles for alleles in called)
+        expected += [(ploidies.pop() if len(ploidies) == 1 else None, half)] * len(ALTS)
+    assert found == expected
+
+
 def test_mutated_files_are_read_or_refused() -> None:
     names = [f"S{i}" for i in range(9)]
     lines = [
