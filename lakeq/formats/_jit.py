@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -23,8 +25,7 @@ def kernel(function: F) -> F:
 
     numba keeps the code beside the module, or under the user's cache folder when the package is
     read-only; where neither can be written the code is compiled again in every process. A change
-    of the module makes it compile anew, a change of another module that it calls does not: so the
-    functions that a kernel calls stand in its own module.
+    of any private module of this package makes it compile anew.
     """
     return cast("F", _compiled(function, _OPTIONS))
 
@@ -36,6 +37,19 @@ def part(function: F) -> F:
 
 def _compiled(function: F, options: dict[str, Any]) -> Any:
     try:
-        return _njit(cache=True, **options)(function)
+        compiled = _njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder to keep code in
         return _njit(**options)(function)
+    # numba stamps cached code with the time and size of the function's own file only, and would
+    # run stale code after a change in a module that the function calls or takes constants from.
+    stored = compiled._cache._cache_file  # noqa: SLF001  # there is no public way
+    stored._source_stamp = (stored._source_stamp, _sources())  # noqa: SLF001  # likewise
+    return compiled
+
+
+@cache
+def _sources() -> tuple[tuple[str, float, int], ...]:
+    """Name, time and size of every module that compiled code may be made of."""
+    files = sorted(Path(__file__).parent.glob("_*.py"))
+    stats = ((file.name, file.stat()) for file in files)
+    return tuple((name, stat.st_mtime, stat.st_size) for name, stat in stats)

@@ -7,6 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+TAB, NEWLINE, RETURN, COLON, COMMA, DOT, ZERO, HASH = 9, 10, 13, 58, 44, 46, 48, 35
+BAR, SLASH = 124, 47
+
 GROUP = 64  # bytes compared at once
 PAD_BYTES = 128  # what must be readable behind the last line
 PLOIDY_LIMIT = 1024

@@ -26,44 +26,41 @@ from lakeq.formats._vcf_layout import (
     BAD_PLOIDY,
     BAD_POS,
     BAD_REF,
+    BAR,
+    COLON,
+    COMMA,
     CURSOR,
     DONE,
+    DOT,
     ERROR_AT,
     ERROR_SAMPLE,
     EVENT_TEXT,
     EVENTS,
     FULL,
-    GROUP,
+    HASH,
     HIGH,
     I32,
     I64,
     LINE,
+    NEWLINE,
     PLOIDY_LIMIT,
+    RETURN,
     ROWS,
+    SLASH,
+    TAB,
     TEMPLATE_BYTES,
-    TEMPLATE_HAPLOID,
-    TEMPLATE_STRIDE,
     TEXT,
     U8,
-    U32,
     WIDE,
     WIDE_ALLELE,
     WIDE_ALLELES,
+    ZERO,
     Cohort,
     Events,
     Lines,
     Template,
 )
-
-TAB, NEWLINE, RETURN, COLON, COMMA, DOT, ZERO, HASH = 9, 10, 13, 58, 44, 46, 48, 35
-BAR, SLASH = 124, 47
-BOTH_REFERENCE = 1 | (1 << 14) | (2 << 28)  # the call 0/0, packed
-
-_CODE = np.full(256, 0x80, np.uint8)  # byte of an allele -> allele + 1
-_CODE[DOT] = 0
-_CODE[ZERO : ZERO + 10] = np.arange(1, 11)
-_NOT_SEPARATOR = np.ones(256, np.uint8)
-_NOT_SEPARATOR[[BAR, SLASH]] = 0
+from lakeq.formats._vcf_template import against_template, ends_line, learn
 
 
 @kernel
@@ -77,7 +74,7 @@ def scan(  # one function: numba compiles each level of calls anew, 3 s each
     """
     while s[CURSOR] < end:
         at, row, text = s[CURSOR], s[ROWS], s[TEXT]
-        if _ends_line(buf, at):
+        if ends_line(buf, at):
             s[CURSOR] = at + (1 if buf[at] == NEWLINE else 2)
             s[LINE] += 1
             continue
@@ -103,7 +100,7 @@ def scan(  # one function: numba compiles each level of calls anew, 3 s each
         if columns > 8:
             first = p + 1
             stop = first
-            while buf[stop] != TAB and not _ends_line(buf, stop):
+            while buf[stop] != TAB and not ends_line(buf, stop):
                 stop += 1
             if (buf[stop] == TAB) != (cohort.samples > 0):
                 return BAD_COLUMNS
@@ -115,7 +112,7 @@ def scan(  # one function: numba compiles each level of calls anew, 3 s each
                 only_gt = place == 0 and stop - first == 2
                 p = 0
                 if only_gt and s[TEMPLATE_BYTES] > 0:
-                    p = _against_template(
+                    p = against_template(
                         buf, stop + 1, end, row, s, lines, events, cohort, template
                     )
                 if p == 0:
@@ -236,215 +233,6 @@ def _find_fields(
 
 
 @part
-def _against_template(
-    buf: U8,
-    at: int,
-    end: int,
-    row: int,
-    s: I64,
-    lines: Lines,
-    events: Events,
-    cohort: Cohort,
-    template: Template,
-) -> int:
-    """Read a line of the template's layout; return where it ends, or 0 when it is of another."""
-    size = s[TEMPLATE_BYTES]
-    if at + size >= end or not _ends_line(buf, at + size):
-        return 0
-    an = lines.an[row]
-    for i in range(an.size):
-        an[i] = template.an[i]
-    first = s[EVENTS]
-    n = _compare(
-        buf[at : at + size + 1],
-        size,
-        first,
-        lines.alts[row] + 1,
-        s[TEMPLATE_STRIDE],
-        an,
-        cohort.group,
-        events.sample,
-        events.call,
-        template.text,
-        template.sample,
-        template.start,
-    )
-    if n < 0:
-        return 0
-    if cohort.key_end.size > 1:
-        events.text_end[first:n] = s[EVENT_TEXT]
-    s[EVENTS] = n
-    lines.ploidy[row] = _template_ploidy(s[TEMPLATE_HAPLOID], cohort.samples, events.call[first:n])
-    return int(at + size)
-
-
-@part
-def _template_ploidy(haploid: int, samples: int, calls: U32) -> int:
-    """The ploidy of the calls of a line of the template's layout; 0 where called ones differ."""
-    if haploid == 0 or haploid == samples:
-        return 2 if haploid == 0 else 1
-    diploid = samples - haploid
-    for i in range(calls.size):
-        call = i64(calls[i])
-        haploid -= call == (1 << 28)
-        diploid -= call & ~(1 << 30) == (2 << 28)
-    if haploid == 0 or diploid == 0:
-        return 2 if haploid == 0 else 1
-    return 0
-
-
-@part
-def _compare(
-    text: U8,
-    size: int,
-    n: int,
-    highest: int,
-    stride: int,
-    an: I32,
-    group: I32,
-    samples: I32,
-    calls: U32,
-    expected: U8,
-    sample_of: I32,
-    starts: I32,
-) -> int:
-    """Append the events of the sample columns `text`; return their number, or -1.
-
-    Only arrays that the loop needs come here, one by one: numba passes a tuple of arrays as some
-    hundred words, which costs more than comparing a group.
-    """
-    done = 0
-    for block in range((size + GROUP - 1) // GROUP):
-        left = min(size - block * GROUP, GROUP)
-        differs = np.uint8(0)
-        if left == GROUP:
-            for i in range(GROUP):
-                differs |= text[block * GROUP + i] ^ expected[block * GROUP + i]
-        else:
-            for i in range(left):
-                differs |= text[block * GROUP + i] ^ expected[block * GROUP + i]
-        if differs == 0:
-            continue
-        first = max(done, sample_of[block * GROUP])
-        done = sample_of[block * GROUP + left - 1] + 1
-        if stride == 4:
-            more = -1
-            if left == GROUP:
-                more = _biallelic(text, expected, block, n, samples, calls)
-            if more < 0:
-                more = _diploid(text, first, done, n, highest, an, group, samples, calls)
-            n = more
-        else:
-            n = _narrow(text, first, done, n, highest, an, group, samples, calls, starts)
-        if n < 0:
-            return -1
-    return n
-
-
-@part
-def _biallelic(text: U8, expected: U8, block: int, n: int, samples: I32, calls: U32) -> int:
-    """Read a block of diploid calls of alleles 0 and 1, phased as in the template; else -1."""
-    alleles = np.uint8(0)
-    rest = np.uint8(0)
-    for i in range(GROUP // 4):
-        q = np.uint64(block * GROUP + 4 * i)  # unsigned indices spare the test for negative ones
-        second, third, last = q + np.uint64(1), q + np.uint64(2), q + np.uint64(3)
-        a = text[q] ^ np.uint8(ZERO)
-        b = text[third] ^ np.uint8(ZERO)
-        alleles |= a | b
-        rest |= (text[second] ^ expected[second]) | (text[last] ^ np.uint8(TAB))
-        phased = np.uint32(text[second] == BAR) << np.uint32(30)
-        samples[np.uint64(n)] = block * (GROUP // 4) + i
-        calls[np.uint64(n)] = (
-            np.uint32(BOTH_REFERENCE) + phased + (np.uint32(a) + (np.uint32(b) << np.uint32(14)))
-        )
-        n += i64((a | b) != 0)
-    return n if alleles <= 1 and rest == 0 else -1
-
-
-@part
-def _diploid(
-    text: U8,
-    first: int,
-    stop: int,
-    n: int,
-    highest: int,
-    an: I32,
-    group: I32,
-    samples: I32,
-    calls: U32,
-) -> int:
-    """Read diploid calls of four bytes each, without a branch per call; -1 when one is not so."""
-    bad = 0
-    top = 0
-    missing = 0
-    before = n
-    last = group.size - 1
-    for i in range(stop - first):
-        sample = first + i
-        q = np.uint64(4 * sample)  # unsigned indices spare the test for negative ones
-        separator = text[q + np.uint64(1)]
-        a = i64(_CODE[text[q]])
-        b = i64(_CODE[text[q + np.uint64(2)]])
-        bad |= i64(_NOT_SEPARATOR[separator])
-        bad |= i64(text[q + np.uint64(3)] != TAB) & i64(sample != last)
-        top = max(top, a, b)
-        missing |= i64(a == 0) | i64(b == 0)
-        samples[np.uint64(n)] = sample
-        calls[np.uint64(n)] = a | (b << 14) | (2 << 28) | (i64(separator == BAR) << 30)
-        n += i64(a != 1) | i64(b != 1)
-    if bad != 0 or top > highest:
-        return -1
-    if missing != 0:
-        for i in range(before, n):
-            call = i64(calls[i])
-            gone = i64(call & 0x3FFF == 0) + i64((call >> 14) & 0x3FFF == 0)
-            an[group[samples[i]]] -= gone
-    return n
-
-
-@part
-def _narrow(
-    text: U8,
-    first: int,
-    stop: int,
-    n: int,
-    highest: int,
-    an: I32,
-    group: I32,
-    samples: I32,
-    calls: U32,
-    starts: I32,
-) -> int:
-    """Read calls of one or two one-digit alleles; return -1 when one is anything else."""
-    for sample in range(first, stop):
-        q = starts[sample]
-        size = starts[sample + 1] - q - 1
-        if sample < group.size - 1 and text[q + size] != TAB:
-            return -1
-        a = i64(_CODE[text[q]])
-        b = i64(1)
-        call = a | (1 << 28)
-        if size == 3:
-            b = i64(_CODE[text[q + 2]])
-            if _NOT_SEPARATOR[text[q + 1]] != 0:
-                return -1
-            call = a | (b << 14) | (2 << 28) | (i64(text[q + 1] == BAR) << 30)
-        if max(a, b) > highest:
-            return -1
-        an[group[sample]] -= i64(a == 0) + i64(b == 0)
-        samples[n] = sample
-        calls[n] = call
-        n += i64(a != 1) | i64(b != 1)
-    return n
-
-
-@part
-def _ends_line(buf: U8, p: int) -> bool:
-    return bool(buf[p] == NEWLINE or (buf[p] == RETURN and buf[p + 1] == NEWLINE))
-
-
-@part
 def _samples(
     buf: U8,
     at: int,
@@ -476,8 +264,8 @@ def _samples(
             s[ERROR_AT], s[ERROR_SAMPLE] = p, sample
             s[WIDE], s[WIDE_ALLELES], s[EVENT_TEXT] = before
             return status, p
-        simple = simple and narrow and (buf[stop] == TAB or _ends_line(buf, stop))
-        while buf[stop] != TAB and not _ends_line(buf, stop):
+        simple = simple and narrow and (buf[stop] == TAB or ends_line(buf, stop))
+        while buf[stop] != TAB and not ends_line(buf, stop):
             stop += 1
         if (sample == cohort.samples - 1) == (buf[stop] == TAB):
             return BAD_COLUMNS, p
@@ -496,7 +284,7 @@ def _samples(
     s[EVENTS] = n
     lines.ploidy[row] = high if low == high else 0
     if simple:
-        _learn(buf, at, p - 1, row, s, lines, cohort, template)
+        learn(buf, at, p - 1, row, s, lines, cohort, template)
     return DONE, p - 1
 
 
@@ -521,7 +309,7 @@ def _call(
     (written to events.call[n]), whether it has one or two alleles of one character, and its ploidy.
     """
     for _ in range(place):
-        while buf[p] != TAB and buf[p] != COLON and not _ends_line(buf, p):
+        while buf[p] != TAB and buf[p] != COLON and not ends_line(buf, p):
             p += 1
         if buf[p] != COLON:  # trailing fields may be dropped: no GT here
             events.call[n] = 1 << 28
@@ -606,29 +394,3 @@ def _alleles(buf: U8, p: int, alleles: I32) -> tuple[int, int, bool, bool]:
             return ploidy, p, phased, narrow and ploidy <= 2
         else:
             return 0, p, False, False
-
-
-@part
-def _learn(
-    buf: U8, at: int, stop: int, row: int, s: I64, lines: Lines, cohort: Cohort, template: Template
-) -> None:
-    """Make buf[at:stop], calls of one or two one-digit alleles, the template."""
-    sample = 0
-    template.start[0] = 0
-    template.an[:] = 0
-    s[TEMPLATE_STRIDE] = 4
-    s[TEMPLATE_HAPLOID] = 0
-    for i in range(stop - at):
-        c = buf[at + i]
-        template.sample[i] = sample
-        template.text[i] = c if c == TAB or c == BAR or c == SLASH else ZERO
-        template.an[cohort.group[sample]] += c != TAB and c != BAR and c != SLASH
-        if c == TAB:
-            sample += 1
-            template.start[sample] = i + 1
-    template.start[cohort.samples] = stop - at + 1
-    for k in range(cohort.samples):
-        if template.start[k + 1] != 4 * (k + 1):
-            s[TEMPLATE_STRIDE] = 0
-        s[TEMPLATE_HAPLOID] += template.start[k + 1] - template.start[k] == 2
-    s[TEMPLATE_BYTES] = stop - at
