@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from lakeq.config import data_dir
@@ -101,7 +102,7 @@ def _int(text: str) -> int:
 
 def _float(text: str) -> float:
     value = float(text)
-    if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124  # NaN's test
+    if not isfinite(value):
         raise ValueError("write a finite number, such as 0.01")
     return value
 

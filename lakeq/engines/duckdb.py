@@ -107,7 +107,7 @@ class Engine:
         self, sql: str, parameters: Mapping[str, object], tables: Mapping[str, TableSnapshot]
     ) -> Run:
         """Start `sql` over `tables`; raise `QueryFailed` with DuckDB's own words."""
-        with self._explained():
+        with self.explained():
             return Run(self, self._prepare(tables), sql, parameters)
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class Engine:
             raise UsageError(what, "the settings s3.*", "lakeq config show --origin") from None
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         """Turn DuckDB's errors into ours, without any secret in the text."""
         import duckdb
 
@@ -191,7 +191,7 @@ class Run:
 
     def fetch(self, count: int) -> Sequence[Row]:
         """At most `count` further rows as Python values; none when the query is done."""
-        with self._engine._explained():  # noqa: SLF001  # one unit in two classes
+        with self._engine.explained():
             if not self._zoned:
                 return self._wait(lambda: self._cursor.fetchmany(count))
             if self._rows is None:
@@ -253,7 +253,7 @@ class Run:
         source = self._cursor.to_arrow_reader(rows_per_batch)
 
         def batches() -> Iterator[pa.RecordBatch]:
-            with self._engine._explained():  # noqa: SLF001  # as above
+            with self._engine.explained():
                 while (batch := self._wait(lambda: next(source, None))) is not None:
                     yield batch
 

@@ -301,7 +301,7 @@ def test_each_failure_has_its_code_and_one_clear_message(
 
 
 def environment(lake: Lake) -> dict[str, str]:
-    return {**os.environ, "LAKEQ_LAKE": str(lake.settings.lake), "PYTHONPATH": os.getcwd()}  # noqa: PTH109  # as text
+    return {**os.environ, "LAKEQ_LAKE": str(lake.settings.lake), "PYTHONPATH": str(Path.cwd())}
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(cohort_lake: Lake) -> None:
