@@ -27,7 +27,8 @@ TABLES = {
     "lakeq variants": ("variants",),
     "lakeq variants + genotypes": ("variants", "genotypes"),
     "lakeq all tables": ("variants", "genotypes", "calls"),
-    "lakeq all tables to Parquet": ("variants", "genotypes", "calls"),
+    "lakeq ingest variants + genotypes": ("variants", "genotypes"),
+    "lakeq ingest all tables": ("variants", "genotypes", "calls"),
 }
 CODES = ("AFR", "AMR", "EAS", "EUR", "SAS")
 
@@ -59,7 +60,8 @@ def cyvcf2_loop(path: Path, members: Path) -> dict[str, Any]:
     return {"rows": rows, "total": total, "reading": time.process_time() - began}
 
 
-def lakeq_tables(path: Path, members: Path, names: tuple[str, ...], write: bool) -> dict[str, Any]:
+def lakeq_tables(path: Path, members: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """Read the file into batches of the tables, and keep none."""
     import pyarrow.compute as pc
 
     from lakeq import catalog
@@ -75,29 +77,28 @@ def lakeq_tables(path: Path, members: Path, names: tuple[str, ...], write: bool)
     with tempfile.TemporaryDirectory() as folder:
         samples = {n: Sample(n, i, *known[n]) for i, n in enumerate(vcf.sample_names(source))}
         context = ReadContext(dataset, Path(folder) / "spill", samples)
-        tables = {name: dataset.tables[name] for name in names}
-        sinks = {
-            name: parquet(Path(folder) / name, table) for name, table in tables.items() if write
-        }
-        for batch in vcf.read(source, tables, context):
-            if write:
-                sinks[batch.table].write_batch(batch.rows)
+        for batch in vcf.read(source, {name: dataset.tables[name] for name in names}, context):
             if batch.table == "variants":
                 lines += batch.rows["alt_index"].value_counts().field("counts")[0].as_py()
                 for code in total:
                     column = "ac" if code == "ac" else f"ac_{code.lower()}"
                     total[code] += pc.sum(batch.rows[column]).as_py()
-        for sink in sinks.values():
-            sink.close()
     return {"rows": lines, "total": total, "reading": time.process_time() - began}
 
 
-def parquet(path: Path, table: Any) -> Any:
-    import pyarrow.parquet as pq
+def lakeq_ingest(path: Path, members: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """What `lakeq ingest` does: Parquet files of the tables, committed to a new lake."""
+    from lakeq import catalog, config, convert
+    from lakeq.lake import IcebergLake
+    from lakeq.storage import Storage
 
-    from lakeq.types import arrow_schema
-
-    return pq.ParquetWriter(path, arrow_schema(table), compression="zstd")
+    began = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = config.load({"lake": folder})
+        dataset = catalog.load().dataset("thousand_genomes")
+        lake, storage = IcebergLake(settings), Storage(settings)
+        convert.ingest(lake, storage, dataset, [path], table_names=names, panel=members)
+    return {"reading": time.process_time() - began}
 
 
 def bcftools_view(path: Path) -> dict[str, Any]:
@@ -111,8 +112,10 @@ def child(name: str, path: Path, members: Path) -> None:
         result = cyvcf2_loop(path, members)
     elif name == "bcftools view":
         result = bcftools_view(path)
+    elif name.startswith("lakeq ingest"):
+        result = lakeq_ingest(path, members, TABLES[name])
     else:
-        result = lakeq_tables(path, members, TABLES[name], name.endswith("Parquet"))
+        result = lakeq_tables(path, members, TABLES[name])
     print(json.dumps(result))
 
 

@@ -34,27 +34,31 @@ def samples_table(dataset: Dataset) -> Table | None:
 class Known:
     """The samples that the lake has, which each object holds, and the snapshot that says so.
 
-    `members` maps an object's URI to the names of its samples; `snapshot_id` is 0 for no snapshot.
+    `members` maps an object's URI to the names of its samples, and is None where the table does
+    not keep that; `snapshot_id` is 0 for no snapshot.
     """
 
     samples: Mapping[str, Sample]
-    members: Mapping[str, frozenset[str]]
+    members: Mapping[str, frozenset[str]] | None
     snapshot_id: int
 
 
 def known_samples(lake: IcebergLake, table: Table | None) -> Known:
     """The lake's samples of a dataset, by name."""
+    keeps = table is not None and any(column.name == OBJECTS for column in table.columns)
     if table is None or table.qualified not in lake.tables():
-        return Known({}, {}, 0)
+        return Known({}, {} if keeps else None, 0)
     snapshot_id = lake.snapshot(table.qualified).snapshot_id
     if not snapshot_id:
-        return Known({}, {}, 0)
+        return Known({}, {} if keeps else None, 0)
     stored = lake.read_table(table.qualified, snapshot_id)
     columns = ["sample", "number", "population", "super_population", "sex"]
     rows = stored.select(columns).to_pylist()
     samples = {row["sample"]: Sample(row.pop("sample"), **row) for row in rows}
+    if not keeps:
+        return Known(samples, None, snapshot_id)
     members: dict[str, set[str]] = {}
-    if OBJECTS in stored.column_names:
+    if OBJECTS in stored.column_names:  # not in a table made before the column was
         for name, uris in zip(samples, stored[OBJECTS].to_pylist(), strict=True):
             for uri in uris or ():
                 members.setdefault(uri, set()).add(name)
@@ -86,8 +90,8 @@ class Roster:
         return {name: self._now[name] for name in names}
 
     @property
-    def _members(self) -> dict[str, frozenset[str]]:
-        return {**self.known.members, **self._enrolled}
+    def _members(self) -> dict[str, frozenset[str]] | None:
+        return None if self.known.members is None else {**self.known.members, **self._enrolled}
 
     @property
     def changed(self) -> bool:
@@ -113,7 +117,7 @@ class Roster:
 
         ordered = sorted(self._now.values(), key=lambda sample: sample.number)
         objects: dict[str, list[str]] = {sample.name: [] for sample in ordered}
-        for uri, names in sorted(self._members.items()):
+        for uri, names in sorted((self._members or {}).items()):
             for name in names:
                 objects[name].append(uri)
         columns = {

@@ -237,3 +237,17 @@ def test_private_alleles(cohort_lake: Lake, made_cohort: MadeCohort) -> None:
     assert found == expected != {}
     african = cohort_lake.sql("@private_alleles", {"super_population": "AFR"}).arrow().to_pylist()
     assert [row for row in rows if row["super_population"] == "AFR"] == african
+
+
+def test_samples_keep_the_objects_that_hold_them(lake_dir: Path, made_cohort: MadeCohort) -> None:
+    lake = lakeq.connect(lake_dir)
+    lake.ingest("thousand_genomes", [made_cohort.vcf], panel=made_cohort.panel)
+    again = made_cohort.vcf.with_name("again.vcf.gz")
+    again.write_bytes(made_cohort.vcf.read_bytes())
+    both = [made_cohort.vcf, again]
+    asked = "select distinct objects from thousand_genomes.samples"
+    assert lake.sql(asked).rows() == [([made_cohort.vcf.as_uri()],)]
+    lake.ingest("thousand_genomes", [again], panel=made_cohort.panel)
+    assert lake.sql(asked).rows() == [(sorted(path.as_uri() for path in both),)]
+    sources = "select distinct _source from thousand_genomes.genotypes order by 1"
+    assert lake.sql(sources).rows() == [(path,) for path in sorted(p.as_uri() for p in both)]
