@@ -33,7 +33,7 @@ demo: $(READY) ## the main job, offline, on a made cohort of 2,504 samples
 
 test: $(READY) ## the whole suite
 	@.ci/bcftools
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 soak: $(READY) ## the tests that take minutes to hours
 	$(BIN)/python -m pytest -m soak
