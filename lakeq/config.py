@@ -3,24 +3,31 @@
 The user config is $XDG_CONFIG_HOME/lakeq/config.toml. Both files have the same keys: those of
 `KEYS`, with the ones of `s3` in a table `[s3]`. Environment names are the key in capitals with
 `_` for the dot: LAKEQ_LAKE, LAKEQ_S3_REGION. Only the user's own settings name an endpoint or
-credentials profile; a catalog never does.
+credentials profile; a catalog never does. Budgets, tags and prices add up over the files: a
+project's budget never takes away the user's own, and a tag or price that stands twice is the
+nearer one.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from lakeq import budget as _budget
 from lakeq.errors import NotFound, UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 PACKAGE = Path(__file__).parent
 PROJECT_FILE = "lakeq.toml"
 DEFAULT = "default"
+DIGEST_ROWS = 10_000  # 2 ms (measured); a larger result is recorded by its number of rows only
+TABLES = ("tags", "prices")  # TOML tables that are one setting each
+ADD_UP = (*TABLES, "budget")  # settings whose layers add up
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -44,6 +51,10 @@ class Settings:
     `lake` is the folder of the Iceberg catalog; `warehouse` is where a new lake puts its data
     files ("" means inside the lake, else s3://bucket/prefix); `catalogs` are folders of the
     user's own catalog files; `memory_limit` is a size such as `4GB` ("" leaves it to the engine);
+    `ledger` is the file that spending is recorded in (None: see `lakeq.ledger`); `user`, `project`
+    and `tags` say who spends ("" is the user of the operating system); a result of at most
+    `digest_rows` rows is recorded by its digest; `sns_topic` is told of budget alerts; `prices`
+    stand in for those of the price book.
     `origins` maps each key of `KEYS` to the flag, variable, file or "default" that set it.
     """
 
@@ -53,6 +64,14 @@ class Settings:
     memory_limit: str = ""
     threads: int | None = None
     temp_dir: Path | None = None
+    ledger: Path | None = None
+    user: str = ""
+    project: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    budget: tuple[_budget.Budget, ...] = ()
+    sns_topic: str = ""
+    digest_rows: int = DIGEST_ROWS
+    prices: Mapping[str, str] = field(default_factory=dict)
     s3: S3Settings = field(default_factory=S3Settings)
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -109,6 +128,33 @@ def _count(value: _Value, key: str) -> int | None:
     return given
 
 
+def _whole(value: _Value, key: str) -> int:
+    if value.given in (0, "0"):
+        return 0
+    return _count(value, key) or 0
+
+
+def _tags(value: _Value, _key: str) -> dict[str, str]:
+    return _budget.tags_of(value.given, value.origin)
+
+
+def _budgets(value: _Value, key: str) -> tuple[_budget.Budget, ...]:
+    if not isinstance(value.given, list | tuple):
+        raise _bad(value, key, "[[budget]] tables")
+    return tuple(_budget.of(given, value.origin) for given in value.given)
+
+
+def _price_list(value: _Value, key: str) -> dict[str, str]:
+    """Prices as text; `lakeq.cost` knows their names."""
+    given = value.given
+    if not isinstance(given, dict):
+        raise _bad(value, key, "a table of prices")
+    for name, price in given.items():
+        if name not in ("region", "date", "source"):
+            _budget.amount(price, f"prices.{name}", value.origin)
+    return {str(name): str(price) for name, price in given.items()}
+
+
 def _switch(value: _Value, key: str) -> bool | None:
     given = value.given
     if isinstance(given, bool):
@@ -128,6 +174,14 @@ _READERS: Mapping[str, Callable[[_Value, str], object]] = {
     "memory_limit": _text,
     "threads": _count,
     "temp_dir": _path_or_none,
+    "ledger": _path_or_none,
+    "user": _text,
+    "project": _text,
+    "tags": _tags,
+    "budget": _budgets,
+    "sns_topic": _text,
+    "digest_rows": _whole,
+    "prices": _price_list,
     "s3.profile": _text,
     "s3.region": _text,
     "s3.endpoint_url": _text,
@@ -152,24 +206,44 @@ def load(
     """
     environ = os.environ if environ is None else environ
     folder = Path.cwd() if folder is None else folder
-    values = _defaults(environ, folder)
+    values: dict[str, list[_Value]] = {}
     for layer in (
+        _defaults(environ, folder),
         _from_file(_home(environ, "XDG_CONFIG_HOME", ".config") / "lakeq" / "config.toml"),
         _from_file(folder / PROJECT_FILE),
         _from_environment(environ, folder),
         _from_overrides(overrides or {}, folder),
     ):
-        values.update(layer)
+        _lay_over(values, layer)
     return _settings(values)
 
 
-def _settings(values: Mapping[str, _Value]) -> Settings:
-    parsed = {key: _READERS[key](value, key) for key, value in values.items()}
+def _lay_over(values: dict[str, list[_Value]], layer: Mapping[str, _Value]) -> None:
+    """Put a nearer layer on top: most settings are the nearest one, some add up."""
+    for key, value in layer.items():
+        values[key] = [*values.get(key, ()), value] if key in ADD_UP else [value]
+
+
+def _settings(values: Mapping[str, list[_Value]]) -> Settings:
+    parsed = {key: _parsed(key, given) for key, given in values.items()}
     parts = {key.removeprefix("s3."): v for key, v in parsed.items() if key.startswith("s3.")}
     plain = {key: v for key, v in parsed.items() if not key.startswith("s3.")}
     s3 = S3Settings(**parts)  # type: ignore[arg-type]  # each reader returns its field's type
-    origins = {key: values[key].origin if key in values else DEFAULT for key in KEYS}
+    origins = {key: _origins(values.get(key, ())) for key in KEYS}
     return Settings(**plain, s3=s3, origins=origins)  # type: ignore[arg-type]  # as above
+
+
+def _parsed(key: str, given: Sequence[_Value]) -> object:
+    read = [_READERS[key](value, key) for value in given]
+    if key == "budget":
+        return tuple(budget for budgets in read for budget in cast("tuple[object, ...]", budgets))
+    if key in TABLES:
+        return {k: v for table in read for k, v in cast("dict[str, str]", table).items()}
+    return read[-1]
+
+
+def _origins(given: Sequence[_Value]) -> str:
+    return ", ".join(value.origin for value in given) or DEFAULT
 
 
 def _defaults(environ: Mapping[str, str], folder: Path) -> dict[str, _Value]:
@@ -196,12 +270,12 @@ def _from_file(path: Path) -> dict[str, _Value]:
     import tomllib
 
     try:
-        document = tomllib.loads(text)
+        document = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"not TOML: {error}", str(path)) from error
     given: dict[str, object] = {}
     for key, value in document.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key not in TABLES:
             given.update({f"{key}.{part}": inner for part, inner in value.items()})
         else:
             given[key] = value
@@ -241,6 +315,13 @@ def data_dir(name: str) -> Path:
         if folder.is_dir():
             return folder
     raise NotFound(f"lakeq's own {name} are missing", str(PACKAGE), "install lakeq again")
+
+
+def state_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Where lakeq keeps what it records for lakes that it may not write: $XDG_STATE_HOME/lakeq."""
+    return _home(os.environ if environ is None else environ, "XDG_STATE_HOME", ".local/state") / (
+        "lakeq"
+    )
 
 
 def cache_dir(environ: Mapping[str, str] | None = None) -> Path:

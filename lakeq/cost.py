@@ -8,10 +8,15 @@ decimal units exactly. Were a TB 2^40 bytes, the true price would be 9 % lower: 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from lakeq.errors import UnknownName, UsageError
 
 MB = 10**6
 GB = 10**9
@@ -21,28 +26,79 @@ PRICES = Path(__file__).with_name("prices.json")
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
-    """What AWS asked on `date` in `region`, in US dollars without taxes, tiers and free quotas."""
+    """What AWS asked on `date` in `region`, in US dollars without taxes, tiers and free quotas.
+
+    `overrides` names the prices that the settings put in place of the book's.
+    """
 
     date: str
     region: str
     athena_usd_per_tb: Decimal
     athena_minimum_bytes: int
     get_usd_per_1000: Decimal
+    put_usd_per_1000: Decimal
+    storage_usd_per_gb_month: Decimal
     egress_usd_per_gb: Decimal
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Tells books apart: date and region, and a fingerprint of the prices where overridden."""
+        if not self.overrides:
+            return f"{self.date}/{self.region}"
+        values = [str(getattr(self, name)) for name in self.__slots__[:-1]]
+        return f"{self.date}/{self.region}+{crc32(' '.join(values).encode()):08x}"
 
 
-@lru_cache(maxsize=1)
-def prices() -> PriceBook:
-    """The price book that lakeq came with."""
-    book = json.loads(PRICES.read_text(encoding="utf-8"))
+PRICES_OF = (  # the names of prices in the book and in the settings
+    "athena_usd_per_tb",
+    "athena_minimum_mb",
+    "get_usd_per_1000",
+    "put_usd_per_1000",
+    "storage_usd_per_gb_month",
+    "egress_usd_per_gb",
+)
+
+
+def prices(overrides: Mapping[str, str] | None = None) -> PriceBook:
+    """The price book that lakeq came with, with the setting `prices` on top.
+
+    `overrides` has prices by the names of `PRICES_OF`, `region`, whose row of the book is taken,
+    and `date`, when the overriding prices were read. Raises `UnknownName` for another name and
+    `UsageError` for a region that the book lacks, unless every price is given.
+    """
+    return _prices(tuple(sorted((overrides or {}).items())))
+
+
+@lru_cache(maxsize=8)
+def _prices(overrides: tuple[tuple[str, str], ...]) -> PriceBook:
+    given = dict(overrides)
+    book = document()
+    region = given.pop("region", book["default_region"])
+    date = given.pop("date", book["date"])
+    for name in given:
+        if name not in PRICES_OF:
+            raise UnknownName.among("price", name, PRICES_OF, "the settings prices.*")
+    row = book["regions"].get(region, {}) | given
+    missing = [name for name in PRICES_OF if name not in row]
+    if missing:
+        known = ", ".join(book["regions"])
+        hint = f"give prices.{missing[0]} as well, or one of the regions {known}"
+        raise UsageError(f"no prices are known for {region!r}", "the setting prices.region", hint)
+    amounts = {name: Decimal(row[name]) for name in PRICES_OF}
+    minimum = int(amounts.pop("athena_minimum_mb") * MB)
     return PriceBook(
-        date=book["date"],
-        region=book["region"],
-        athena_usd_per_tb=Decimal(book["athena"]["usd_per_tb"]),
-        athena_minimum_bytes=book["athena"]["minimum_mb"] * MB,
-        get_usd_per_1000=Decimal(book["s3"]["usd_per_1000_get"]),
-        egress_usd_per_gb=Decimal(book["egress"]["usd_per_gb"]),
+        date=date,
+        region=region,
+        athena_minimum_bytes=minimum,
+        overrides=tuple(given),
+        **amounts,
     )
+
+
+def document() -> Any:
+    """The price book as it is written, with its sources."""
+    return json.loads(PRICES.read_text(encoding="utf-8"))
 
 
 def athena_billed_bytes(scanned_bytes: int, book: PriceBook | None = None) -> int:
@@ -67,6 +123,12 @@ def egress_cost_usd(transferred_bytes: int, book: PriceBook | None = None) -> De
     """What so many bytes cost on their way out of the bucket's region to the internet."""
     book = book or prices()
     return _exact(transferred_bytes * book.egress_usd_per_gb / GB)
+
+
+def storage_cost_usd(stored_bytes: int, book: PriceBook | None = None) -> Decimal:
+    """What so many bytes cost for a month in S3 Standard."""
+    book = book or prices()
+    return _exact(stored_bytes * book.storage_usd_per_gb_month / GB)
 
 
 def dollars(amount: Decimal) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakeq import cost
 from lakeq.cost import (
     GB,
     MB,
@@ -22,6 +25,7 @@ from lakeq.cost import (
     prices,
     s3_requests_cost_usd,
 )
+from lakeq.errors import UnknownName, UsageError
 
 
 @pytest.mark.parametrize(
@@ -69,10 +73,34 @@ def test_a_thousand_requests_and_a_gigabyte_cost_their_list_price() -> None:
 def test_the_price_book_is_dated_names_its_sources_and_holds_no_float() -> None:
     book = json.loads(PRICES.read_text(), parse_float=pytest.fail)
     assert date.fromisoformat(book["date"])
-    assert all(
-        book[part]["source"].startswith("https://aws.") for part in ("athena", "s3", "egress")
-    )
+    assert all(source.startswith("https://aws.") for source in book["sources"].values())
     assert prices().athena_usd_per_tb == Decimal(5)
+
+
+def test_every_region_of_the_book_has_every_price() -> None:
+    for region in json.loads(PRICES.read_text())["regions"]:
+        assert prices({"region": region}).region == region
+
+
+def test_a_price_of_the_settings_stands_in_for_the_books_and_changes_its_version() -> None:
+    mine = prices({"athena_usd_per_tb": "100000"})
+    assert athena_cost_usd(0, mine) == Decimal(1)
+    assert mine.overrides == ("athena_usd_per_tb",)
+    assert mine.version not in (prices().version, prices({"athena_usd_per_tb": "1"}).version)
+
+
+def test_a_region_without_prices_is_refused_and_an_unknown_price_too() -> None:
+    with pytest.raises(UsageError, match="no prices are known for 'eu-west-1'"):
+        prices({"region": "eu-west-1"})
+    with pytest.raises(UnknownName, match="did you mean egress_usd_per_gb"):
+        prices({"egress_usd_per_g": "1"})
+
+
+def test_no_dollar_passes_through_a_float() -> None:
+    for module in Path(cost.__file__).parent.glob("**/*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "float":
+                assert "usd" not in ast.unparse(node), module
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ def show(origin: bool, format: str) -> None:
 
 
 def _shown(value: object) -> str | None:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={part}" for name, part in value.items()) or None
     if isinstance(value, tuple):
         return os.pathsep.join(map(str, value)) or None
     if isinstance(value, bool):
