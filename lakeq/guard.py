@@ -3,7 +3,8 @@
 The text is parsed by DuckDB's own parser (`json_serialize_sql`), so what is judged is what runs.
 Everything is refused that is not known to be harmless: statements other than SELECT, tables that
 are neither in the catalog nor a CTE, table functions but `unnest`, `range` and `generate_series`,
-functions that read files, settings, variables or SQL text. Each refusal names the line.
+and every function that is not in the list of those that only compute. DESCRIBE, SUMMARIZE and
+EXPLAIN look at what a query may read. Each refusal names what, the line and what to do instead.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from difflib import get_close_matches
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from lakeq import _guard_functions
+from lakeq._guard_text import line, statements, without_explain
 from lakeq.errors import AssemblyMismatch, QueryFailed, QueryRefused, UnknownName
 
 if TYPE_CHECKING:
@@ -23,36 +26,20 @@ if TYPE_CHECKING:
 
 MAX_QUERY_BYTES = 1 << 20  # a query is typed or generated; past this it is data
 TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
-# Scalar functions that look outside the query: environment, settings, other SQL, logs, clocks that
-# block. DuckDB's catalogue is read by a test, so a function that is new or volatile is noticed.
-DENIED_FUNCTIONS = frozenset(
-    {
-        "checkpoint",
-        "current_setting",
-        "currval",
-        "file_exists",
-        "force_checkpoint",
-        "get_block_size",
-        "getenv",
-        "getvariable",
-        "glob",
-        "json_deserialize_sql",
-        "json_execute_serialized_sql",
-        "json_serialize_plan",
-        "json_serialize_sql",
-        "nextval",
-        "obj_description",
-        "query",
-        "query_table",
-        "set_config",
-        "shobj_description",
-        "sleep_ms",
-        "which_secret",
-        "write_log",
-    }
-)
-DENIED_PREFIXES = ("read_", "sniff_", "parquet_", "duckdb_", "pragma_", "pg_", "write_")
-ALLOWED_IN_PREFIXES = frozenset({"pg_typeof"})
+SHOWN = ("DESCRIBE", "SUMMARY")  # of SHOW_REF: over a table or query, never over the session
+_READING = ("SELECT", "FROM", "WITH", "VALUES", "TABLE", "DESCRIBE", "DESC", "SUMMARIZE", "SHOW")
+# What to do instead of a statement that is no SELECT.
+_INSTEAD = {
+    "COPY": "write the rows of a SELECT to a file: -o FILE",
+    "EXPORT": "write the rows of a SELECT to a file: -o FILE",
+    "SET": "settings stand in lakeq.toml or LAKEQ_*: lakeq config show",
+    "RESET": "settings stand in lakeq.toml or LAKEQ_*: lakeq config show",
+    "PIVOT": "list the values: PIVOT t ON c IN (...) USING ...",
+    "CREATE": "name parts of the query with WITH; rows come into the lake by lakeq ingest",
+    "INSERT": "rows come into the lake by lakeq ingest",
+    "PREPARE": "bind values to $name: -p name=value, or params={'name': value}",
+    "EXECUTE": "bind values to $name: -p name=value, or params={'name': value}",
+}
 
 # The words that DuckDB gives to tables and queries in its tree (TableReferenceType, QueryNodeType).
 _TABLES_AND_QUERIES = re.compile(
@@ -67,10 +54,17 @@ NOWHERE: Origins = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A query that may run: the catalog tables it reads and the parameters it names, in order."""
+    """A query that may run.
+
+    `tables` are the catalog tables it reads, `parameters` those it names, in order. `sql` is what
+    an engine is to run: the text that was judged, and nothing else. With `explain` it asks only
+    for the plan of it.
+    """
 
     tables: tuple[Table, ...]
     parameters: tuple[str, ...]
+    sql: str
+    explain: bool = False
 
 
 def check(
@@ -89,19 +83,35 @@ def check(
     two assemblies meet in a join, semi-join, correlated subquery, INTERSECT or EXCEPT, unless
     `across_assemblies`.
     """
-    if len(sql.encode()) > MAX_QUERY_BYTES:
-        raise QueryRefused(f"the query is longer than {MAX_QUERY_BYTES} bytes", "the query")
-    if "\0" in sql:
-        raise QueryRefused("the query holds a NUL character", "the query")
-    statement = _one_statement(sql, serialize)
-    walk = _Walk(sql, datasets, across_assemblies=across_assemblies)
+    _check_text(sql)
+    explained = without_explain(sql)
+    if explained and explained.options:
+        option = explained.options.lstrip("( ").upper()
+        what = f"EXPLAIN {option} is not allowed: it would run the query, or name files"
+        hint = "write EXPLAIN SELECT; what a query reads and costs: run it, or --dry-run"
+        raise QueryRefused(what, line(sql, 0), hint)
+    text = explained.sql if explained else sql
+    statement = _one_statement(text, serialize)
+    walk = _Walk(text, datasets, across_assemblies=across_assemblies)
     try:
         walk.query(statement["node"], {})
         walk.complete(statement["node"])
     except RecursionError as error:
         raise QueryRefused("the query is nested too deeply", "the query") from error
     parameters = tuple(str(p["key"]) for p in statement.get("named_param_map", []))
-    return Guarded(tuple(walk.used.values()), parameters)
+    return Guarded(tuple(walk.used.values()), parameters, text, explained is not None)
+
+
+def _check_text(sql: str) -> None:
+    try:
+        length = len(sql.encode())
+    except UnicodeEncodeError as error:
+        where = line(sql[: error.start], None if error.start == 0 else error.start)
+        raise QueryRefused(f"not text: character {error.start} is half of one", where) from error
+    if length > MAX_QUERY_BYTES:
+        raise QueryRefused(f"the query is longer than {MAX_QUERY_BYTES} bytes", "the query")
+    if "\0" in sql:
+        raise QueryRefused("the query holds a NUL character", _at(sql, sql.index("\0")))
 
 
 def _one_statement(sql: str, serialize: Callable[[str], str]) -> Node:
@@ -111,35 +121,42 @@ def _one_statement(sql: str, serialize: Callable[[str], str]) -> Node:
         raise QueryRefused("the query is nested too deeply", "the query") from error
     if parsed.get("error"):
         raise _parse_error(parsed, sql)
-    statements = parsed.get("statements", [])
-    if not statements:
+    found = parsed.get("statements", [])
+    if not found:
         raise QueryRefused("there is no query", "the query", "give one SELECT")
-    if len(statements) > 1:
+    if len(found) > 1:
+        second = statements(sql)[1:2]
+        where = _at(sql, second[0].position) if second else "the query"
         hint = "run them one at a time"
-        raise QueryRefused(f"{len(statements)} statements in one query", "the query", hint)
-    statement: Node = statements[0]
+        raise QueryRefused(f"{len(found)} statements in one query", where, hint)
+    statement: Node = found[0]
     return statement
 
 
 def _parse_error(parsed: Node, sql: str) -> QueryFailed | QueryRefused:
     message = str(parsed.get("error_message", "the query does not parse"))
     if "Only SELECT" in message:
-        what = "only SELECT is allowed: this statement would change or inspect the session"
-        hint = "write one SELECT; for PIVOT list the values: PIVOT t ON c IN (...)"
-        return QueryRefused(what, "the query", hint)
+        return _not_select(sql)
     if "Mixing named and positional" in message:
         return QueryRefused(message, "the query", "name all parameters: $name")
     position = parsed.get("position")
-    where = _line(sql, int(position)) if position is not None else "the query"
-    return QueryFailed(message, where)
+    return QueryFailed(message, line(sql, int(position) if position is not None else None))
 
 
-def _line(sql: str, position: int | None) -> str:
-    """Where byte `position` of the query stands, for messages."""
-    if position is None:
-        return "the query"
-    line = sql.encode()[:position].count(b"\n") + 1
-    return f"the query, line {line}"
+def _not_select(sql: str) -> QueryRefused:
+    """The refusal of a statement that would change or inspect the session, or write."""
+    found = [s for s in statements(sql) if s.word not in _READING and s.word != "("]
+    hint = "write one SELECT over the catalog's tables: lakeq tables"
+    if not found:
+        return QueryRefused("only SELECT is allowed", "the query", hint)
+    word, where = found[0].word, _at(sql, found[0].position)
+    what = f"{word} is not allowed: a query is one SELECT"
+    return QueryRefused(what, where, _INSTEAD.get(word, hint))
+
+
+def _at(sql: str, position: int) -> str:
+    """Where character `position` of the query stands."""
+    return line(sql, len(sql[:position].encode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +191,10 @@ class _Walk:
                 raise self.refuse(f"{kind} is not allowed here", node)
 
     def refuse(self, what: str, node: Node, hint: str = "") -> QueryRefused:
-        return QueryRefused(what, _line(self.sql, node.get("query_location")), hint)
+        where = line(self.sql, node.get("query_location"))
+        if where == line(self.sql, None):  # a part without a place: where the query begins
+            where = _at(self.sql, statements(self.sql)[0].position)
+        return QueryRefused(what, where, hint)
 
     # Queries: each returns the origins of the rows it gives.
 
@@ -237,13 +257,11 @@ class _Walk:
             "TABLE_FUNCTION": self.table_function,
             "EXPRESSION_LIST": self.values,
             "PIVOT": self.pivot,
+            "SHOW_REF": self.shown,
         }
         kind = str(node.get("type"))
         if kind == "EMPTY":
             return [], []
-        if kind == "SHOW_REF":
-            hint = "use: lakeq tables, lakeq describe TABLE"
-            raise self.refuse("SHOW, DESCRIBE and SUMMARIZE are not allowed", node, hint)
         if kind not in kinds:
             raise self.refuse(f"{kind} is not allowed", node)
         return kinds[kind](node, ctes)
@@ -251,6 +269,15 @@ class _Walk:
     def derived(self, node: Node, ctes: Mapping[str, Origins]) -> Found:
         origins = self.query(node["subquery"]["node"], ctes)
         return [origins], self.expressions(node.get("sample"), ctes)
+
+    def shown(self, node: Node, ctes: Mapping[str, Origins]) -> Found:
+        """DESCRIBE and SUMMARIZE of a table or query: their rows are about columns."""
+        if node.get("show_type") not in SHOWN or "query" not in node:
+            hint = "use: lakeq tables; or DESCRIBE dataset.table"
+            raise self.refuse("SHOW of the session is not allowed", node, hint)
+        self.query(node["query"], ctes)
+        rest = {k: v for k, v in node.items() if k != "query"}
+        return [NOWHERE], self.expressions(rest, ctes)
 
     def values(self, node: Node, ctes: Mapping[str, Origins]) -> Found:
         subqueries = self.expressions(node, ctes)
@@ -269,7 +296,7 @@ class _Walk:
         table = self.datasets[dataset].tables.get(name.lower()) if known else None
         if table is None:
             parts = [part for part in (catalog, schema, name) if part]
-            raise self.unknown(parts, _line(self.sql, node.get("query_location")))
+            raise self.unknown(parts, line(self.sql, node.get("query_location")))
         self.used[table.qualified] = table
         positions = any(column.name == "contig" for column in table.columns)
         if not (table.assembly and positions):
@@ -329,9 +356,19 @@ class _Walk:
 
     def function(self, node: Node) -> None:
         name = str(node["function_name"]).lower()
-        prefixed = name.startswith(DENIED_PREFIXES) and name not in ALLOWED_IN_PREFIXES
-        if name in DENIED_FUNCTIONS or prefixed:
-            raise self.refuse(f"the function {name}() is not allowed", node)
+        if name in _guard_functions.ALLOWED:
+            return
+        reason = _guard_functions.refusal(name)
+        if reason:
+            hint = "read the catalog's tables: lakeq tables"
+            raise self.refuse(f"the function {name}() is not allowed: {reason}", node, hint)
+        close = get_close_matches(name, _guard_functions.NAMES, n=1)
+        hint = (
+            f"did you mean {close[0]}()?"
+            if close
+            else "lakeq knows DuckDB's functions that only compute"
+        )
+        raise self.refuse(f"there is no function {name}() that a query may call", node, hint)
 
     def meet(self, inputs: list[Origins], node: Node, source: Node) -> None:
         """Refuse a match of rows whose positions are of two assemblies."""
@@ -341,7 +378,7 @@ class _Walk:
             assemblies = dict(sorted(one | other))
             if len(assemblies) > 1:
                 location = node.get("query_location", source.get("query_location"))
-                raise _mismatch(assemblies, _line(self.sql, location))
+                raise _mismatch(assemblies, line(self.sql, location))
 
 
 def _mismatch(tables: Mapping[str, str], where: str) -> AssemblyMismatch:

@@ -365,7 +365,8 @@ def run(
         names = [table.qualified for table in allowed.tables]
         _check_ingested(names, lake.tables())
         tables = dict(lake.read(names, at))
-        return Result(place.run(text, given, tables), tables, started, max_rows)
+        running = place.run(allowed.sql, given, tables, explain=allowed.explain)
+        return Result(running, tables, started, max_rows)
     except BaseException:
         place.close()
         raise

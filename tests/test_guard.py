@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakeq import catalog
+from lakeq._guard_functions import ALLOWED, NAMES, refusal
 from lakeq.config import Settings
 from lakeq.engines.duckdb import Engine
 from lakeq.errors import AssemblyMismatch, LakeqError, QueryFailed, QueryRefused, UnknownName
-from lakeq.guard import DENIED_FUNCTIONS, Guarded, check
+from lakeq.guard import Guarded, check
 
 Check = Callable[..., Guarded]
 VARIANTS = "thousand_genomes.variants"
@@ -56,14 +57,25 @@ STATEMENTS = [
     "PREPARE p AS SELECT 1",
     "EXECUTE p",
     "DEALLOCATE p",
-    "EXPLAIN SELECT 1",
     "EXPLAIN ANALYZE SELECT * FROM clinvar.grch37",
-    "DESCRIBE clinvar.grch37",
-    "SUMMARIZE clinvar.grch37",
+    "EXPLAIN (ANALYZE) SELECT 1",
+    "EXPLAIN (FORMAT JSON) SELECT 1",
+    "EXPLAIN COPY (SELECT 1) TO '/var/x'",
+    "EXPLAIN SELECT * FROM read_text('/etc/passwd')",
+    "EXPLAIN SELECT 1; SELECT 2",
+    "EXPLAIN",
+    "EXPLAIN EXPLAIN SELECT 1",
+    "DESCRIBE '/etc/passwd'",
+    "DESCRIBE SELECT * FROM read_text('/etc/passwd')",
+    "SUMMARIZE 'data.parquet'",
+    "SUMMARIZE SELECT getenv('HOME')",
+    "SELECT * FROM (SUMMARIZE FROM read_text('/etc/passwd'))",
+    "DESCRIBE",
+    "DESCRIBE TABLES",
     "SHOW TABLES",
+    "SHOW TABLES FROM clinvar",
+    "SHOW DATABASES",
     "SHOW ALL TABLES",
-    "SELECT * FROM (DESCRIBE clinvar.grch37)",
-    "SELECT * FROM (SUMMARIZE clinvar.grch37)",
     "MERGE INTO clinvar.grch37 USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE",
     "SELECT 1; SELECT 2",
     "SELECT 1; DROP VIEW clinvar.grch37",
@@ -193,6 +205,15 @@ ORDINARY = [
      ["thousand_genomes.genotypes"]),
     ("SELECT COLUMNS('af_.*') FROM thousand_genomes.variants TABLESAMPLE 10%", [VARIANTS]),
     ("SELECT * EXCLUDE (ref) REPLACE (pos + 1 AS pos) FROM clinvar.grch37", ["clinvar.grch37"]),
+    ("DESCRIBE clinvar.grch37", ["clinvar.grch37"]),
+    ("DESCRIBE SELECT gene FROM clinvar.grch37", ["clinvar.grch37"]),
+    ("SUMMARIZE clinvar.grch37", ["clinvar.grch37"]),
+    ("SELECT column_name FROM (SUMMARIZE clinvar.grch37)", ["clinvar.grch37"]),
+    ("WITH p AS (FROM clinvar.grch37) FROM (DESCRIBE p)", ["clinvar.grch37"]),
+    ("EXPLAIN SELECT * FROM clinvar.grch37", ["clinvar.grch37"]),
+    ("/* why */ explain -- so\nFROM clinvar.grch37", ["clinvar.grch37"]),
+    ("EXPLAIN (SELECT 1) UNION ALL SELECT pos FROM clinvar.grch37", ["clinvar.grch37"]),
+    ("EXPLAIN SUMMARIZE clinvar.grch37", ["clinvar.grch37"]),
     ("SELECT CAST(pos AS VARCHAR), pos::DOUBLE, random(), now() FROM clinvar.grch37",
      ["clinvar.grch37"]),
 ]  # fmt: skip
@@ -339,19 +360,41 @@ def test_a_query_past_the_limit_is_refused(guard: Check) -> None:
         guard("SELECT '" + "x" * (1 << 20) + "'")
 
 
-def test_every_function_of_duckdb_that_is_volatile_has_been_judged() -> None:
-    harmless = {
-        "current_connection_id", "current_database", "current_date", "current_query",
-        "current_query_id", "current_schema", "current_schemas", "current_transaction_id",
-        "error", "gen_random_uuid", "get_current_time", "get_current_timestamp", "in_search_path",
-        "now", "random", "setseed", "stats", "today", "transaction_timestamp", "txid_current",
-        "uuid", "uuidv4", "uuidv7",
-    }  # fmt: skip
-    volatile = duckdb.connect().execute(
-        "SELECT DISTINCT function_name FROM duckdb_functions() "
-        "WHERE function_type = 'scalar' AND stability <> 'CONSISTENT'"
+def test_every_function_of_duckdb_is_allowed_or_refused_for_a_reason() -> None:
+    found = duckdb.connect().execute(
+        "SELECT DISTINCT lower(function_name) FROM duckdb_functions() "
+        "WHERE function_type IN ('scalar', 'aggregate', 'macro')"
     )
-    assert {name for (name,) in volatile.fetchall()} - harmless <= DENIED_FUNCTIONS
+    names = {name for (name,) in found.fetchall()}
+    refused = {name for name in names if refusal(name)}
+    assert refused & ALLOWED == set()
+    assert names - refused <= ALLOWED
+    assert {n for n in NAMES if n not in names} == {"alias", "error", "row", "unnest"} - names
+
+
+@pytest.mark.parametrize(
+    ("sql", "what", "where", "hint"),
+    [
+        ("SELECT 1;\n\nCOPY (SELECT 1) TO 'x'", "COPY is not allowed", "line 3", "-o FILE"),
+        ("-- a\nSET threads = 1", "SET is not allowed", "line 2", "lakeq config show"),
+        ("SELECT\n1;\nSELECT 2", "2 statements", "line 3", "one at a time"),
+        ("SELECT\n  getenv('HOME')", "environment", "line 2", "lakeq tables"),
+        ("SELECT\n  flor(1.5)", "flor()", "line 2", "did you mean floor()?"),
+        ("\nFROM read_csv('x')", "read_csv()", "line 2", "lakeq tables"),
+        ("\n\nSHOW TABLES", "SHOW", "line 3", "lakeq tables"),
+        ("EXPLAIN ANALYZE\nSELECT 1", "EXPLAIN ANALYZE", "line 1", "--dry-run"),
+        ("PIVOT clinvar.grch37 ON ref USING count(*)", "PIVOT", "line 1", "c IN"),
+        ("SELECT '\ud800'", "half of one", "line 1", ""),
+    ],
+)
+def test_a_refusal_says_what_where_and_what_next(
+    guard: Check, sql: str, what: str, where: str, hint: str
+) -> None:
+    with pytest.raises(QueryRefused) as caught:
+        guard(sql)
+    assert what in caught.value.what
+    assert caught.value.where.endswith(where)
+    assert hint in caught.value.hint
 
 
 @given(st.text(max_size=60))

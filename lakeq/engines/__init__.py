@@ -86,10 +86,16 @@ class Engine(Protocol):
         ...
 
     def run(
-        self, sql: str, parameters: Mapping[str, object], tables: Mapping[str, TableSnapshot]
+        self,
+        sql: str,
+        parameters: Mapping[str, object],
+        tables: Mapping[str, TableSnapshot],
+        *,
+        explain: bool = False,
     ) -> Running:
         """Start `sql`, which the guard let pass, over `tables` (by qualified name).
 
+        With `explain` the query does not run: the rows are the lines of the engine's plan.
         Raises `QueryFailed` with the engine's own words.
         """
         ...

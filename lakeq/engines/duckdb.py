@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PLAN_LINES = "SELECT unnest(CAST($lines AS VARCHAR[])) AS plan"  # EXPLAIN's text, a row a line
+
 CONFIG: Mapping[str, str] = {
     "allow_community_extensions": "false",
     "allow_persistent_secrets": "false",
@@ -104,11 +106,19 @@ class Engine:
         return str(row[0])
 
     def run(
-        self, sql: str, parameters: Mapping[str, object], tables: Mapping[str, TableSnapshot]
+        self,
+        sql: str,
+        parameters: Mapping[str, object],
+        tables: Mapping[str, TableSnapshot],
+        *,
+        explain: bool = False,
     ) -> Run:
         """Start `sql` over `tables`; raise `QueryFailed` with DuckDB's own words."""
         with self.explained():
-            return Run(self, self._prepare(tables), sql, parameters)
+            session = self._prepare(tables)
+            if explain:
+                sql, parameters = PLAN_LINES, {"lines": _plan(session, sql, parameters)}
+            return Run(self, session, sql, parameters)
 
     def close(self) -> None:
         """Drop the database and what it spilled."""
@@ -168,6 +178,14 @@ class Engine:
             if "interrupt" in str(error).lower():
                 raise KeyboardInterrupt from error
             raise
+
+
+def _plan(
+    session: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object]
+) -> list[str]:
+    """The lines of DuckDB's plan of `sql`; it names tables and columns, but no files."""
+    found = session.execute(f"EXPLAIN {sql}", dict(parameters)).fetchall()
+    return [line for row in found for line in str(row[1]).rstrip("\n").split("\n")]
 
 
 class Run:
