@@ -7,10 +7,12 @@ one SQLite transaction switches all tables, if nobody was faster.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog, MetastoreCatalog
 from pyiceberg.catalog.noop import NoopCatalog
 from pyiceberg.exceptions import NoSuchTableError, ValidationError
@@ -31,7 +33,7 @@ from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
 from lakeq._lake_io import WarehouseIO
-from lakeq._lake_parquet import NewFile
+from lakeq._lake_parquet import NewFile, members_of, read_metadata
 from lakeq._lake_pointers import CATALOG_NAME, Pointers, Switch, split
 from lakeq._lake_schema import SOURCE, evolve, partition_spec, properties, schema_of
 from lakeq.errors import BadLake, LakeqError, StorageUnavailable
@@ -49,7 +51,10 @@ if TYPE_CHECKING:
     from lakeq.catalog import Table
 
 T = TypeVar("T")
+Contents = Mapping[str, Sequence[tuple[str, int]]]  # file -> objects with their rows in it
+Remains = Callable[["Table", DataFile, frozenset[str]], NewFile]
 
+WHY = "lakeq.why"  # in a snapshot's summary
 MANIFEST_BYTES = 8 << 20
 MERGE_AT_MANIFESTS = 20  # 300 single commits grew from 29 to 960 ms without merging (DESIGN.md)
 
@@ -62,8 +67,12 @@ class Overtaken(Exception):  # a turn of events, not an error of the user's
 class Change:
     """What one commit does to one table: the rows of `sources` go, the rows of `files` come.
 
-    With `whole`, or `Table.replace` "table", all rows go. With `base` the commit is `Overtaken`
-    unless the table's current snapshot is that one (0: the table has none).
+    With `whole`, or `Table.replace` "table", all rows go. `covers` tells of further sources whose
+    rows go. `rewrites` are paths of files whose rows `files` hold, and nothing else goes then.
+
+    The commit is `Overtaken` with `base` unless the table's current snapshot is that one (0: the
+    table has none); with `expected` unless exactly these files, by path, hold rows that go; and
+    when a file of `rewrites` is no longer there. `why` goes into the snapshot's summary.
     """
 
     table: Table
@@ -71,6 +80,14 @@ class Change:
     files: tuple[NewFile, ...]
     base: int | None = None
     whole: bool = False
+    covers: Callable[[str], bool] | None = None
+    expected: frozenset[str] | None = None
+    rewrites: frozenset[str] = frozenset()
+    why: str = ""
+
+    def takes(self, source: str) -> bool:
+        """Whether the rows of `source` go."""
+        return source in self.sources or (self.covers is not None and self.covers(source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,7 @@ class Staged:
     metadata: TableMetadata
     added: tuple[DataFile, ...] = ()
     removed: frozenset[str] = frozenset()
+    made: tuple[NewFile, ...] = ()  # what remains of files that held rows of other sources too
 
     @property
     def switch(self) -> Switch | None:
@@ -132,14 +150,16 @@ class _RememberingCreate(_Remembering, CreateTableTransaction):
 class StagingCatalog(NoopCatalog, MetastoreCatalog):
     """A catalog that writes metadata files and collects them instead of making them current.
 
-    `sources` tells, for a table and its metadata file, the objects that it holds rows of (None
-    among them: files of several), or None when that is not known without reading manifests.
+    `contents` tells, for a table and its metadata file, the objects whose rows each of its files
+    holds, or None when that is not known without reading manifests. `remains` makes what is left
+    of a file when the rows of some objects go.
     """
 
     pointers: Pointers
     files: WarehouseIO
     warehouse: str
-    sources: Callable[[str, str], frozenset[str | None] | None]
+    contents: Callable[[str, str], Contents | None]
+    remains: Remains
     staged: list[Staged] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -231,11 +251,14 @@ def stage(catalog: StagingCatalog, change: Change) -> Staged:
     metadata = transaction.table_metadata
     if change.base is not None and (metadata.current_snapshot_id or 0) != change.base:
         raise Overtaken(change.table.qualified)
-    removed = _removed(catalog, transaction, change)
-    added = tuple(data_files(metadata, change.files))
+    removed, made = _outgoing(catalog, transaction, change)
+    added = tuple(data_files(metadata, (*change.files, *made)))
     if removed or added:
         operation = Operation.OVERWRITE if removed else Operation.APPEND
-        producer = _Replace(operation, transaction, catalog.files, uuid.uuid4())
+        why = {WHY: change.why} if change.why else {}
+        producer = _Replace(
+            operation, transaction, catalog.files, uuid.uuid4(), snapshot_properties=why
+        )
         for old in removed:
             producer.delete_data_file(old)
         for new in added:
@@ -248,7 +271,7 @@ def stage(catalog: StagingCatalog, change: Change) -> Staged:
         return Staged(change.table.qualified, location, location, metadata)
     done = catalog.staged[-1]
     gone = frozenset(file.file_path for file in removed)
-    return Staged(done.name, done.old, done.location, done.metadata, added, gone)
+    return Staged(done.name, done.old, done.location, done.metadata, added, gone, tuple(made))
 
 
 def live_files(
@@ -295,30 +318,79 @@ def source_of(schema: Schema, file: DataFile) -> str | None:
     return low.decode() if low is not None and low == high else None
 
 
-def _removed(catalog: StagingCatalog, transaction: _Remembering, change: Change) -> list[DataFile]:
-    """The files that hold rows of the change's sources; only whole files are ever dropped."""
+def _outgoing(
+    catalog: StagingCatalog, transaction: _Remembering, change: Change
+) -> tuple[list[DataFile], list[NewFile]]:
+    """The files that go, and new ones with those rows of them that stay."""
     metadata = transaction.table_metadata
     whole = change.whole or change.table.replace == "table"
-    if not whole and metadata.current_snapshot_id:
-        known = catalog.sources(change.table.qualified, transaction.location)
-        if known is not None and known.isdisjoint({None, *change.sources}):
-            return []
-    files = live_files(catalog.files, metadata, metadata.current_snapshot_id)
-    present = [file for _, file in files]
-    return present if whole else list(_of_sources(metadata.schema(), present, change))
+    known = catalog.contents(change.table.qualified, transaction.location)
+    if not (whole or change.rewrites) and _untouched(known, change, metadata):
+        return [], []
+    present = [
+        file for _, file in live_files(catalog.files, metadata, metadata.current_snapshot_id)
+    ]
+    if change.rewrites:
+        return _rewritten(present, change), []
+    if whole:
+        return present, []
+    found = {
+        file.file_path: _gone(catalog, metadata.schema(), file, known, change) for file in present
+    }
+    touched = [file for file in present if found[file.file_path] != frozenset()]
+    _check_expected(change, frozenset(file.file_path for file in touched))
+    partly = [(file, gone) for file in touched if (gone := found[file.file_path]) is not None]
+    return touched, [catalog.remains(change.table, file, gone) for file, gone in partly]
 
 
-def _of_sources(
-    schema: Schema, present: Collection[DataFile], change: Change
-) -> Iterator[DataFile]:
-    for file in present:
-        source = source_of(schema, file)
-        if source is None:
-            what = "a file holds rows of several objects, so one cannot be replaced"
-            hint = "lakeq did not write it; ingest into a new lake"
-            raise BadLake(what, file.file_path, hint)
-        if source in change.sources:
-            yield file
+def _untouched(known: Contents | None, change: Change, metadata: TableMetadata) -> bool:
+    """Whether it is certain without reading manifests that the table has no row that goes."""
+    if metadata.current_snapshot_id:
+        if known is None or not all(known.values()):
+            return False
+        if any(change.takes(source) for inside in known.values() for source, _ in inside):
+            return False
+    _check_expected(change, frozenset())
+    return True
+
+
+def _check_expected(change: Change, touched: frozenset[str]) -> None:
+    if change.expected is not None and change.expected != touched:
+        raise Overtaken(change.table.qualified)
+
+
+def _rewritten(present: Collection[DataFile], change: Change) -> list[DataFile]:
+    files = [file for file in present if file.file_path in change.rewrites]
+    if len(files) != len(change.rewrites):
+        raise Overtaken(change.table.qualified)
+    return files
+
+
+def _gone(
+    catalog: StagingCatalog, schema: Schema, file: DataFile, known: Contents | None, change: Change
+) -> frozenset[str] | None:
+    """The sources of `file` whose rows go; None when none of its rows stay."""
+    source = source_of(schema, file)
+    if source is not None:
+        return None if change.takes(source) else frozenset()
+    inside = (known or {}).get(file.file_path) or contents_of(catalog.files, file)
+    gone = frozenset(source for source, _ in inside if change.takes(source))
+    return None if len(gone) == len(inside) else gone
+
+
+def contents_of(files: WarehouseIO, file: DataFile) -> Sequence[tuple[str, int]]:
+    """The objects that a file of several has rows of, from its footer or else from its rows."""
+    path, size = file.file_path, file.file_size_in_bytes
+    named = members_of(read_metadata(files, path, size))
+    if named:
+        return named
+    try:
+        column = pq.read_table(files.opened(path), columns=[SOURCE])[SOURCE]
+    except (KeyError, ValueError, pa.ArrowInvalid) as error:
+        what = "a file does not say which objects its rows come from"
+        hint = "lakeq did not write it; ingest into a new lake"
+        raise BadLake(what, path, hint) from error
+    return [(found["values"], found["counts"]) for found in column.value_counts().to_pylist()]
 
 
 def data_files(metadata: TableMetadata, new: Collection[NewFile]) -> list[DataFile]:

@@ -82,6 +82,12 @@ class WarehouseIO(FileIO):
         except OSError as error:
             raise os_error(error, f"cannot read: {error.strerror}", path) from error
 
+    def opened(self, path: str) -> Any:
+        """One data file, for pyarrow to read as it needs; from S3 it comes whole."""
+        import pyarrow as pa
+
+        return pa.BufferReader(self.read(path)) if is_s3(path) else pa.memory_map(path)
+
     def write(self, path: str, data: bytes) -> None:
         """Write one new file; it is on the disk, or in S3, when this returns."""
         self._record(path)

@@ -5,9 +5,11 @@ Readable by DuckDB, Athena (Trino) and Spark: data pages of version 1, zstd, no 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,18 +37,25 @@ DELTA_COLUMNS = frozenset({"pos", "end_pos"})  # ascending integers: packed as d
 DELTA_LIST_UNIT = "sample number"  # lists of them ascend
 FOOTER_GUESS_BYTES = 64 << 10
 MAX_FOOTER_BYTES = 64 << 20  # SAFETY.md, T5
+SOURCES_KEY = "lakeq.sources"  # in a footer: JSON [[object, rows], ...]
+ORDER_KEY = "lakeq.order"  # in a footer: what the rows are sorted by
 _SOURCE_CHUNK_ROWS = 1 << 16
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A finished data file that no snapshot names yet; all its rows come from `source`."""
+    """A finished data file that no snapshot names yet.
+
+    `members` are the objects that its rows come from, each with the number of its rows; `order`
+    is what a compacted file is sorted by, else empty.
+    """
 
     path: str
-    source: str
+    members: tuple[tuple[str, int], ...]
     size_bytes: int
     metadata: pq.FileMetaData
+    order: str = ""
 
     @property
     def rows(self) -> int:
@@ -81,6 +90,29 @@ class TableWriter:
         scratch = self.session.scratch
         return FileWriter(self.table, self.schema, path, source, self.files, scratch)
 
+    def merged(
+        self,
+        folder: str,
+        stem: str,
+        order: str = "",
+        schema: pa.Schema | None = None,
+    ) -> FileWriter:
+        """A new file for rows of several objects, whose batches have `_source` as last column.
+
+        It lies in `folder`, below the table's data; `schema` where the file lacks newer columns.
+        """
+        name = f"{_slug(stem)}-{os.urandom(8).hex()}.parquet"
+        path = "/".join(filter(None, [self.location, "data", folder, name]))
+        self.session.record(path)
+        scratch = self.session.scratch
+        schema = self.schema if schema is None else schema
+        return FileWriter(self.table, schema, path, None, self.files, scratch, order)
+
+    def folder_of(self, path: str) -> str:
+        """The folder of a data file below the table's data, as `merged` takes it."""
+        inner = path.removeprefix(f"{self.location}/data/")
+        return inner.rpartition("/")[0] if inner != path else ""
+
 
 def _slug(text: str) -> str:
     """The letters and digits of `text`: safe in any path, URI and glob."""
@@ -90,7 +122,8 @@ def _slug(text: str) -> str:
 class FileWriter:
     """Writes the rows of one object and one partition value of one table into one file.
 
-    Batches have the catalog's columns; `_source` is added here. A local file is written where it
+    Batches have the catalog's columns; `_source` is added here, unless `source` is None: then the
+    batches bring it, and the file's footer names the objects. A local file is written where it
     stays, one for S3 in `scratch` first. Nothing refers to the file before a commit does.
     """
 
@@ -99,15 +132,18 @@ class FileWriter:
         table: Table,
         schema: pa.Schema,
         path: str,
-        source: str,
+        source: str | None,
         files: WarehouseIO,
         scratch: Path,
+        order: str = "",
     ) -> None:
         self._table = table
         self._schema = schema
         self._path = path
         self._source = source
         self._files = files
+        self._order = order
+        self._members: Counter[str] = Counter()
         self._local = scratch / f"{uuid.uuid4()}.parquet" if is_s3(path) else Path(path)
         self._limit = row_group_rows(table)
         self._pending: list[pa.RecordBatch] = []
@@ -155,7 +191,12 @@ class FileWriter:
     def _write_group(self, rows: pa.Table) -> None:
         import pyarrow as pa
 
-        columns = [*rows.columns, self._source_column(rows.num_rows)]
+        columns = [*rows.columns]
+        if self._source is None:
+            self._count(columns[-1])
+        else:
+            columns.append(self._source_column(rows.num_rows))
+            self._members[self._source] += rows.num_rows
         try:
             group = pa.Table.from_arrays(columns, schema=self._schema)
             self._writer.write_table(group, row_group_size=max(1, group.num_rows))
@@ -164,6 +205,10 @@ class FileWriter:
             self._bytes_per_row = self._written_bytes / self._written_rows
         except OSError as error:
             raise os_error(error, f"cannot write: {error}", self._path) from error
+
+    def _count(self, sources: pa.ChunkedArray) -> None:
+        for found in sources.value_counts().to_pylist():
+            self._members[found["values"]] += found["counts"]
 
     def _source_column(self, rows: int) -> pa.ChunkedArray:
         import pyarrow as pa
@@ -193,7 +238,10 @@ class FileWriter:
         """Finish the file: on the disk, or in S3, when this returns."""
         while self._pending_rows:
             self.flush()
+        members = tuple(sorted(self._members.items()))
         try:
+            if self._source is None:
+                self._writer.add_key_value_metadata(_notes(members, self._order))
             self._writer.close()
             self._sink.close()
             with self._local.open("rb") as file:
@@ -205,7 +253,7 @@ class FileWriter:
         if is_s3(self._path):
             self._files.upload(self._local, self._path)
             self._local.unlink()
-        return NewFile(self._path, self._source, size, metadata)
+        return NewFile(self._path, members, size, metadata, self._order)
 
     def abort(self) -> None:
         """Drop the file, however far it got."""
@@ -214,6 +262,26 @@ class FileWriter:
         if "_sink" in self.__dict__:
             self._sink.close()
         self._local.unlink(missing_ok=True)
+
+
+def _notes(members: Sequence[tuple[str, int]], order: str) -> dict[str, str]:
+    """What the footer of a file with the rows of several objects says of it."""
+    notes = {SOURCES_KEY: json.dumps(members, separators=(",", ":"), ensure_ascii=False)}
+    return notes | ({ORDER_KEY: order} if order else {})
+
+
+def members_of(metadata: pq.FileMetaData) -> tuple[tuple[str, int], ...]:
+    """The objects that a file's footer names, with their rows; none when it names none."""
+    text = (metadata.metadata or {}).get(SOURCES_KEY.encode())
+    try:
+        return tuple((str(source), int(rows)) for source, rows in json.loads(text or "[]"))
+    except (ValueError, TypeError) as error:
+        raise BadLake(f"a file's list of objects is damaged: {error}") from error
+
+
+def order_of(metadata: pq.FileMetaData) -> str:
+    """What a file's footer says it is sorted by; empty when it says nothing."""
+    return bytes((metadata.metadata or {}).get(ORDER_KEY.encode(), b"")).decode()
 
 
 def layout(table: Table, schema: pa.Schema) -> dict[str, Any]:

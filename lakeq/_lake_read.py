@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lakeq._lake_commit import Staged, live_files, load_metadata, partition_values, source_of
 from lakeq._lake_io import WarehouseIO
-from lakeq._lake_parquet import NewFile, footer_of, read_metadata
+from lakeq._lake_parquet import NewFile, footer_of, members_of, order_of, read_metadata
 from lakeq._lake_schema import duckdb_type
 from lakeq._lake_side import Side, from_milliseconds
 from lakeq.errors import NotFound
 from lakeq.snapshot import DataFile, Footer, SnapshotColumn, SnapshotInfo, TableSnapshot
 
 if TYPE_CHECKING:
+    import pyarrow.parquet as pq
     from pyiceberg.manifest import DataFile as IcebergFile
     from pyiceberg.schema import Schema
     from pyiceberg.table.metadata import TableMetadata
@@ -53,8 +54,9 @@ def after_commit(staged: Staged, before: Sequence[DataFile], new: Mapping[str, N
     `before` are the files of the snapshot that the commit started from, `new` the added ones.
     """
     kept = [file for file in before if file.path not in staged.removed]
+    new = {**new, **{file.path: file for file in staged.made}}
     added = [
-        _data_file(staged.metadata, file, footer_of(new[file.file_path].metadata))
+        _data_file(staged.metadata, file, _inside(new[file.file_path].metadata))
         for file in staged.added
     ]
     added.sort(key=lambda file: file.path.rpartition("/")[2])
@@ -102,14 +104,26 @@ def _side(
     return Side(_with(described, data_files), history(metadata), log(metadata))
 
 
+class _Inside(NamedTuple):
+    """What a data file's footer tells."""
+
+    footer: Footer
+    members: tuple[tuple[str, int], ...]
+    order: str
+
+
+def _inside(metadata: pq.FileMetaData) -> _Inside:
+    return _Inside(footer_of(metadata), members_of(metadata), order_of(metadata))
+
+
 def _footers(
     files: WarehouseIO, wanted: Sequence[IcebergFile], known: Iterable[DataFile]
-) -> dict[str, Footer]:
-    footers = {file.path: file.footer for file in known}
+) -> dict[str, _Inside]:
+    footers = {file.path: _Inside(file.footer, file.members, file.order) for file in known}
     unread = [file for file in wanted if file.file_path not in footers]
 
-    def read(file: IcebergFile) -> Footer:
-        return footer_of(read_metadata(files, file.file_path, file.file_size_in_bytes))
+    def read(file: IcebergFile) -> _Inside:
+        return _inside(read_metadata(files, file.file_path, file.file_size_in_bytes))
 
     with ThreadPoolExecutor(FOOTER_READERS) as pool:
         read_now = pool.map(read, unread)
@@ -134,12 +148,15 @@ def _with(snapshot: TableSnapshot, files: tuple[DataFile, ...]) -> TableSnapshot
     return TableSnapshot(snapshot.name, number, time, snapshot.columns, files)
 
 
-def _data_file(metadata: TableMetadata, file: IcebergFile, footer: Footer) -> DataFile:
+def _data_file(metadata: TableMetadata, file: IcebergFile, inside: _Inside) -> DataFile:
+    source = source_of(metadata.schema(), file)
     return DataFile(
         path=file.file_path,
         size_bytes=file.file_size_in_bytes,
         rows=file.record_count,
-        footer=footer,
+        footer=inside.footer,
         partition=partition_values(metadata, metadata.specs()[file.spec_id], file),
-        source=source_of(metadata.schema(), file),
+        source=source,
+        members=() if source is not None else inside.members,
+        order=inside.order,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,12 +27,14 @@ class Session:
 
     def __init__(self, journal: TextIO, scratch: Path) -> None:
         self._journal = journal
+        self._lock = threading.Lock()  # objects may be converted in several threads
         self.scratch = scratch
 
     def record(self, path: str) -> None:
         """Note that `path` is about to be made."""
-        self._journal.write(path + "\n")
-        self._journal.flush()
+        with self._lock:
+            self._journal.write(path + "\n")
+            self._journal.flush()
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from lakeq.snapshot import (
 )
 
 FOLDER = "cache"
-_MAGIC = "lakeq-side-1"
+_MAGIC = "lakeq-side-2"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -111,7 +111,7 @@ def _encoded(side: Side, key: str) -> bytes:
             numbers.extend(part)
         path = file.path[len(root) :]
         counts = [file.size_bytes, file.rows, len(footer.rows), layout]
-        files.append([path, *counts, file.partition, file.source])
+        files.append([path, *counts, file.partition, file.source, file.members, file.order])
     header = {
         "key": key,
         "name": snapshot.name,
@@ -168,7 +168,7 @@ def _decoded(data: bytes, key: str) -> Side | None:
 def _files(header: dict[str, Any], numbers: memoryview) -> Iterator[DataFile]:
     layouts = [tuple(Leaf(*leaf) for leaf in leaves) for leaves in header["leaves"]]
     at = 0
-    for path, size, rows, groups, layout, partition, source in header["files"]:
+    for path, size, rows, groups, layout, partition, source, members, order in header["files"]:
         leaves = layouts[layout]
         chunks = groups * len(leaves)
         ends = (at, at + groups, at + groups + chunks, at + groups + 2 * chunks)
@@ -181,6 +181,8 @@ def _files(header: dict[str, Any], numbers: memoryview) -> Iterator[DataFile]:
             footer=Footer(leaves, *parts),
             partition=tuple((name, value) for name, value in partition),
             source=source,
+            members=tuple((name, count) for name, count in members),
+            order=order,
         )
     if at != len(numbers):
         raise ValueError("numbers left over")

@@ -20,9 +20,10 @@ from lakeq.snapshot import DataFile, SnapshotInfo, TableSnapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakeq._lake_commit import Change, Staged, StagingCatalog
+    from lakeq._lake_commit import Change, Contents, Remains, Staged, StagingCatalog
     from lakeq._lake_io import WarehouseIO
     from lakeq._lake_parquet import NewFile, TableWriter
+    from lakeq._lake_rewrite import Remainders
     from lakeq._lake_session import Session
     from lakeq.catalog import Table
     from lakeq.config import Settings
@@ -221,20 +222,33 @@ class IcebergLake:
         if session is None:
             with self.session() as own:
                 return self.commit_all(changes, own)
-        for attempt in range(COMMIT_ATTEMPTS):
-            if attempt:
-                _wait(attempt)
-            staged = self._try_commit(changes, session)
-            if staged is not None:
-                return {state.name: state.snapshot_id for state in staged}
+        remains = self._remainders(session)
+        taken: list[NewFile] = []
+        try:
+            for attempt in range(COMMIT_ATTEMPTS):
+                if attempt:
+                    _wait(attempt)
+                staged = self._try_commit(changes, session, remains)
+                if staged is not None:
+                    taken = [file for state in staged for file in state.made]
+                    return {state.name: state.snapshot_id for state in staged}
+        finally:
+            remains.drop_all_but(taken)
         what = f"{COMMIT_ATTEMPTS} commits in a row were overtaken by other writers"
         raise StorageUnavailable(what, str(self.folder), "try again when fewer are writing")
 
-    def _try_commit(self, changes: Sequence[Change], session: Session) -> list[Staged] | None:
+    def _remainders(self, session: Session) -> Remainders:
+        from lakeq._lake_rewrite import Remainders
+
+        return Remainders(self._files(), lambda table: self.writer(table, session))
+
+    def _try_commit(
+        self, changes: Sequence[Change], session: Session, remains: Remainders
+    ) -> list[Staged] | None:
         from lakeq._lake_commit import stage
 
         files = self._files(session)
-        staging = self._staging(files)
+        staging = self._staging(files, remains)
         try:
             staged = [stage(staging, change) for change in changes]
         except BaseException:
@@ -282,16 +296,20 @@ class IcebergLake:
                 files.delete(path)
             return orphans
 
-    def _staging(self, files: WarehouseIO) -> StagingCatalog:
+    def _staging(self, files: WarehouseIO, remains: Remains | None = None) -> StagingCatalog:
         from lakeq._lake_commit import StagingCatalog
 
         warehouse = self._pointers.warehouse() or str(self.folder.absolute() / "warehouse")
-        return StagingCatalog(self._pointers, files, warehouse, self._sources)
+        return StagingCatalog(self._pointers, files, warehouse, self._contents, remains or _no_rest)
 
-    def _sources(self, name: str, location: str) -> frozenset[str | None] | None:
-        """The objects that a table's state holds rows of, if a side file says so."""
+    def _contents(self, name: str, location: str) -> Contents | None:
+        """The objects that each file of a table's state holds rows of, if a side file says so."""
         side = self._side_files.read(name, "head", location)
-        return None if side is None else frozenset(f.source for f in side.snapshot.files)
+        return None if side is None else {f.path: f.contents for f in side.snapshot.files}
+
+
+def _no_rest(table: Table, file: object, gone: object) -> NewFile:
+    raise AssertionError(f"{table.qualified} is only looked at, but {gone} of {file} go")
 
 
 def _wait(attempt: int) -> None:

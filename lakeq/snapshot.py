@@ -85,7 +85,8 @@ class DataFile:
 
     `path` is absolute: a local path, or an s3:// URI. `partition` holds the values of the table's
     partition columns by name. `source` is the object whose rows the file holds, or None where it
-    holds rows of several.
+    holds rows of several: then `members` has each of them with its rows, and is empty only for a
+    file that another tool wrote. `order` is what a compacted file is sorted by, else empty.
     """
 
     path: str
@@ -94,6 +95,13 @@ class DataFile:
     footer: Footer = field(repr=False, compare=False)
     partition: tuple[tuple[str, str | None], ...] = ()
     source: str | None = None
+    members: tuple[tuple[str, int], ...] = ()
+    order: str = ""
+
+    @property
+    def contents(self) -> tuple[tuple[str, int], ...]:
+        """The objects whose rows the file holds, each with the number of them."""
+        return self.members if self.source is None else ((self.source, self.rows),)
 
     @cached_property
     def row_groups(self) -> tuple[RowGroup, ...]:

@@ -3,12 +3,17 @@
 A format module `lakeq.formats.NAME` has
 
 - `read(source, tables, context)`: the batches of each wanted table of one raw object;
-- optionally `sample_names(source)`: the samples that the object's header names, in its order.
+- optionally `sample_names(source)`: the samples that the object's header names, in its order;
+- optionally `identity(uri)`: what the object is a copy or a part of, told from its name alone, or
+  None; see `Identity`;
+- with it, where objects may be parts, `SUMMARIES` and `combine(tables, parts)`: see `Assembling`;
+- optionally `at_once(tables)`: how many objects may be read at the same time in threads, by
+  default 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -59,6 +64,42 @@ class ReadContext:
     samples: Mapping[str, Sample] = field(default_factory=dict)
     progress: Callable[[int], None] = lambda _bytes: None
     notes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an object is a copy or a part of: the lake keeps each thing once.
+
+    Objects of one `key` hold the same thing, a radar volume say, whatever they are called and
+    wherever they lie. One of a higher `rank` replaces those of lower ranks and is never replaced
+    by them. `part` is empty for an object that holds the whole thing; parts, each with a name of
+    its own that sorts them, add up to the thing.
+    """
+
+    key: str
+    rank: int = 0
+    part: str = ""
+
+
+class Assembling(Protocol):
+    """What a format offers further whose things come in parts.
+
+    `SUMMARIES` are the tables whose rows tell of the whole thing. What `read` yields for them
+    while it reads a part is kept aside, together with batches of made-up tables whose names
+    begin with `_`; such batches may have columns of their own. All other rows of a part go into
+    the tables as they are.
+    """
+
+    SUMMARIES: frozenset[str]
+
+    def combine(
+        self, tables: Mapping[str, Table], parts: Sequence[Mapping[str, pa.Table]]
+    ) -> Iterator[TableBatch]:
+        """The rows of `tables`, all summaries, of a thing of which these `parts` have come.
+
+        `parts` are in the order of their names; each has what was kept aside of it, by table.
+        """
+        ...
 
 
 class Format(Protocol):
