@@ -53,16 +53,21 @@ def _dataset(dataset: Dataset) -> str:
 
 def _table(table: Table) -> str:
     facts = {
-        "Format": f"`{table.format}`",
+        "Format": f"`{table.format}`" if table.format else "",
+        "Kept from": f"the query `{table.query}` by `lakeq refresh`" if table.query else "",
         "Assembly": table.assembly,
         "Objects": _objects(table.objects),
-        "Access": ", ".join(filter(None, (table.access.replace("_", " "), table.region))),
+        "Access": ", ".join(filter(None, (table.access.replace("_", " "), table.region)))
+        if table.format
+        else "",
         "Partitioned by": ", ".join(f"`{name}`" for name in table.partition_by),
         "Sorted by": ", ".join(f"`{name}`" for name in table.sort_by),
         "Ingesting again": {
             "source": "replaces the rows of the same object",
             "table": "replaces the whole table",
-        }[table.replace],
+        }[table.replace]
+        if table.format
+        else "",
     }
     columns = [(f"`{c.name}`", f"`{c.type}`", c.unit, c.doc) for c in table.columns]
     return f"\n### {table.qualified}\n\n{table.doc}\n\n{_facts(facts)}\n" + _grid(

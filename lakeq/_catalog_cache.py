@@ -17,7 +17,7 @@ from typing import Any
 
 from lakeq.catalog import Column, Dataset, Population, Table
 
-FORMAT = 1  # raise when the shape below or the meaning of a catalog file changes
+FORMAT = 2  # raise when the shape below or the meaning of a catalog file changes
 MAX_BYTES = 16 << 20
 FOLDER = "catalogs"
 
@@ -84,7 +84,10 @@ def _plain_table(table: Table) -> dict[str, Any]:
 
 
 _TEXTS = ("name", "title", "doc", "license", "citation", "homepage", "assembly", "panel")
-_TABLE_TEXTS = ("dataset", "name", "doc", "format", "assembly", "region", "access", "replace")
+_TABLE_TEXTS = (
+    *("dataset", "name", "doc", "format", "query"),
+    *("assembly", "region", "access", "replace"),
+)
 _TABLE_LISTS = ("objects", "partition_by", "sort_by")
 
 

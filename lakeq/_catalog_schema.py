@@ -55,7 +55,9 @@ POPULATION_KEYS = (
 )
 TABLE_KEYS = (
     Key("doc", "text", "What one row is, and in what order rows stand.", required=True),
-    Key("format", "name", "Module of `lakeq.formats` that reads the objects.", required=True),
+    Key("format", "name", "Module of `lakeq.formats` that reads the objects."),
+    Key("query", "SELECT or @name", "Instead of `format`: the query, or the named query, whose"
+        " answer the table keeps (`lakeq refresh`)."),
     Key("columns", "mapping", "Columns by name, in storage order: see Columns.", required=True),
     Key("assembly", "text", "Genome assembly, where it differs from the dataset's."),
     Key("objects", "URIs", "`s3://` or `https://` URIs or local paths, one or a list; `*`, `?`"
@@ -255,6 +257,7 @@ class _Check:
             self.problem(values["objects"].line, f"table {name}: s3:// objects without region",
                          "add region: (of the bucket)")  # fmt: skip
         known = [column.name for column in columns]
+        query = self.origin(values, node, name)
         access = self.choice(values.get("access"), "access", get_args(Access))
         replace = self.choice(values.get("replace"), "replace", get_args(Replace))
         return Table(
@@ -271,7 +274,19 @@ class _Check:
             sort_by=self.column_names(values.get("sort_by"), "sort_by", known),
             replace=cast("Replace", replace),
             options=self.options(values.get("options")),
+            query=query,
         )
+
+    def origin(self, values: Mapping[str, Node], node: Node, name: str) -> str:
+        """The query of a slice, "" for a table of a format; a table has one of the two."""
+        if ("format" in values) == ("query" in values):
+            what = "format and query exclude each other" if "format" in values else "no format"
+            hint = "format: of its raw objects, or query: that it keeps the answer of"
+            self.problem(node.line, f"table {name}: {what}", hint)
+        for key in ("objects", "partition_by", "region", "access", "replace"):
+            if "query" in values and key in values:
+                self.problem(values[key].line, f"table {name}: a query has no {key}")
+        return self.text(values.get("query"), "query")
 
     def format(self, node: Node | None) -> str:
         name = self.text(node, "format")

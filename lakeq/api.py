@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lakeq.lake import IcebergLake
     from lakeq.named import NamedQuery
     from lakeq.query import Result
+    from lakeq.refresh import RefreshReport
     from lakeq.snapshot import SnapshotInfo, TableSnapshot
 
 
@@ -51,6 +52,14 @@ class TableInfo:
     def files(self) -> int:
         """Number of the table's files."""
         return len(self.snapshot.files) if self.snapshot else 0
+
+    @property
+    def made_from(self) -> Mapping[str, int]:
+        """Of a slice, the snapshot of each table that it was made from."""
+        from lakeq import refresh
+
+        made = refresh.made_from(self.snapshot) if self.snapshot else {}
+        return {name: int(number) for name, number in made.items() if name != "sql"}
 
     @property
     def partitions(self) -> tuple[str, ...]:
@@ -145,6 +154,24 @@ class Lake:
             dry_run=dry_run,
             progress=progress,
         )
+
+    def refresh(self, name: str, *, force: bool = False) -> RefreshReport:
+        """Make the slice `dataset.table` again when a table that it was made from has changed.
+
+        One commit: readers see the old rows or the new ones. `force` makes it again in any case.
+        Raises `UsageError` for a table that is no slice, and what the query raises.
+        """
+        from lakeq import refresh as _refresh
+
+        table = self.catalog.table(name, "the refresh")
+        sql = table.query
+        if sql.startswith("@"):
+            sql = self.query(sql).sql
+        return _refresh.refresh(self._iceberg, table, sql, self.sql, force=force)
+
+    def slices(self) -> list[TableInfo]:
+        """The tables that keep the answer to a query, in the catalog's order."""
+        return [info for info in self.tables() if info.table.query]
 
     def tables(self) -> list[TableInfo]:
         """Every table of the catalog, in its order, with what the lake holds of it."""

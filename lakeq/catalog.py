@@ -51,7 +51,11 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One SQL table of a dataset; `columns` are in storage order, without the system columns."""
+    """One SQL table of a dataset; `columns` are in storage order, without the system columns.
+
+    Its rows come from raw objects of `format`, or they are kept from the answer to `query`: then
+    it is a slice, and `format` is empty.
+    """
 
     dataset: str
     name: str
@@ -66,6 +70,7 @@ class Table:
     sort_by: tuple[str, ...] = ()
     replace: Replace = "source"
     options: Mapping[str, str] = field(default_factory=dict)
+    query: str = ""
 
     @property
     def qualified(self) -> str:

@@ -118,12 +118,16 @@ def ingest(
 
 
 def _chosen(dataset: Dataset, names: Sequence[str] | None) -> dict[str, Table]:
-    """The tables to fill, by name, without that of the samples."""
+    """The tables to fill, by name, without that of the samples and without slices."""
     samples = samples_table(dataset)
     for name in names or ():
         if name not in dataset.tables:
             raise UnknownName.among("table", name, dataset.tables, f"dataset {dataset.name}")
-    wanted = dataset.tables if names is None else dict.fromkeys(names)
+        if dataset.tables[name].query:
+            hint = f"lakeq refresh {dataset.name}.{name}"
+            raise UsageError(f"{name} keeps the answer to a query", f"dataset {dataset.name}", hint)
+    made_of_objects = [name for name, table in dataset.tables.items() if not table.query]
+    wanted = dict.fromkeys(made_of_objects if names is None else names)
     return {name: dataset.tables[name] for name in wanted if dataset.tables[name] is not samples}
 
 

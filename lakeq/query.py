@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from lakeq.catalog import Dataset
+    from lakeq.catalog import Dataset, Table
     from lakeq.config import Settings
     from lakeq.snapshot import TableSnapshot
 
@@ -52,6 +52,7 @@ class Report:
     locally. `cost_usd` is what Athena asks for a scan of so many bytes. `s3_cost_usd` and
     `egress_usd` are what S3 asks for the requests and for bytes that leave the bucket's region;
     both are 0 for local files and where the bucket's owner pays. Prices of `prices_date`.
+    `notes` say what a reader of the rows should know, such as a slice that fell behind.
     """
 
     rows: int
@@ -69,12 +70,14 @@ class Report:
     snapshots: Mapping[str, int]
     truncated: bool
     prices_date: str
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The report as JSON types; dollars become numbers."""
         names = (name for name in self.__slots__ if name != "snapshots")
         values: dict[str, object] = {name: getattr(self, name) for name in names}
         values["seconds"] = round(self.seconds, 6)
+        values["notes"] = list(self.notes)
         numbers = {k: float(v) for k, v in values.items() if isinstance(v, Decimal)}
         return {**values, **numbers, "snapshots": dict(self.snapshots)}
 
@@ -96,7 +99,7 @@ class Report:
                 f"S3: {self.s3_requests:,} requests {cost.dollars(self.s3_cost_usd)}, "
                 f"out of the region {cost.dollars(self.egress_usd)}"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
 def size(count: int) -> str:
@@ -116,6 +119,7 @@ class _Bill:
     running: Running
     tables: Mapping[str, TableSnapshot]
     started: float
+    notes: tuple[str, ...] = ()
     rows: int = 0
     truncated: bool = False
 
@@ -143,6 +147,7 @@ class _Bill:
             snapshots={name: table.snapshot_id for name, table in self.tables.items()},
             truncated=self.truncated,
             prices_date=book.date,
+            notes=self.notes,
         )
 
 
@@ -171,9 +176,10 @@ class Result:
         tables: Mapping[str, TableSnapshot],
         started: float,
         limit: int | None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self._running = running
-        self._bill = _Bill(running, tables, started)
+        self._bill = _Bill(running, tables, started, notes)
         self._limit = limit
         self._table: pa.Table | None = None
         self._report: Report | None = None
@@ -183,6 +189,11 @@ class Result:
     def columns(self) -> tuple[ResultColumn, ...]:
         """Names and engine types of the columns."""
         return self._running.columns
+
+    @property
+    def snapshots(self) -> Mapping[str, int]:
+        """The snapshot that is read of each table."""
+        return {name: table.snapshot_id for name, table in self._bill.tables.items()}
 
     @property
     def report(self) -> Report:
@@ -365,11 +376,33 @@ def run(
         names = [table.qualified for table in allowed.tables]
         _check_ingested(names, lake.tables())
         tables = dict(lake.read(names, at))
+        notes = _fallen_behind(allowed.tables, tables, lake, at)
         running = place.run(allowed.sql, given, tables, explain=allowed.explain)
-        return Result(running, tables, started, max_rows)
+        return Result(running, tables, started, max_rows, notes)
     except BaseException:
         place.close()
         raise
+
+
+def _fallen_behind(
+    used: Iterable[Table],
+    tables: Mapping[str, TableSnapshot],
+    lake: Snapshots,
+    at: int | str | datetime | None,
+) -> tuple[str, ...]:
+    """A note for each slice among `used` whose tables have changed since it was made."""
+    notes = []
+    for name in [table.qualified for table in used if table.query]:
+        from lakeq import refresh
+
+        present = set(lake.tables())
+        names = [source for source in refresh.sources(tables[name]) if source in present]
+        now = {n: found.snapshot_id for n, found in lake.read(names, at).items()}
+        if changed := refresh.behind(tables[name], now):
+            notes.append(
+                f"{name} was made before {' and '.join(changed)} changed: lakeq refresh {name}"
+            )
+    return tuple(notes)
 
 
 def _check_ingested(names: Sequence[str], present: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
 COMMANDS = {  # in the order in which one meets them: the module of each
     "sql": "sql",
     "ingest": "ingest",
+    "refresh": "refresh",
     "tables": "tables",
     "describe": "tables",
     "snapshots": "tables",

@@ -117,6 +117,8 @@ def facts(info: TableInfo) -> dict[str, object]:
         "partitioned by": list(info.table.partition_by),
         "partitions": list(info.partitions),
         "snapshot": info.snapshot.snapshot_id if info.snapshot else None,
+        "made by": info.table.query,
+        "made from": [f"{name} at {number}" for name, number in info.made_from.items()],
         "source": list(info.table.objects),
         "region": info.table.region,
         "access": info.table.access.replace("_", " ") if info.table.objects else "",
