@@ -14,6 +14,7 @@ from lakeq.cli.options import connect, lake_options
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
 from lakeq.errors import UsageError
+from lakeq.formats import before_compiling
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lakeq.convert import IngestReport
 
 PATIENCE_S = 2.0  # shorter work needs no progress bar
+COMPILING = "note: compiling for this machine, once; it takes 10 to 20 s"
 
 
 @click.command()
@@ -60,6 +62,7 @@ def ingest(
     if panel is not None and no_panel:
         raise UsageError("--panel and --no-panel exclude each other", "lakeq ingest")
     visible = sys.stderr.isatty() and not no_progress
+    before_compiling.append(lambda: click.echo(COMPILING, err=True))
     with Bar(visible=visible) as bar:
         done = connect().ingest(
             dataset, list(objects), panel="" if no_panel else panel, dry_run=dry_run, progress=bar

@@ -96,6 +96,7 @@ class Batches:
             np.empty(4 * samples + layout.GROUP, np.int32),
             np.empty(samples + 1, np.int32),
             np.empty(groups.count, np.int32),
+            np.empty(layout.PLOIDY_LIMIT, np.int32),
         )
         self._lines = _new_lines(TEXT_BYTES, len(keys), groups.count)
         text_bytes = EVENT_TEXT_BYTES if format_keys else 1

@@ -109,27 +109,31 @@ def scatter(
     sample: I32, rank: I32, call: U32, per_line: I64, offsets: I64, sites: U32, calls: U32
 ) -> None:
     """Sort events by rank, in file order within one; a site is a line that has events."""
-    at = offsets[:-1].copy()
     event = 0
     site = 0
     for line in range(per_line.size):
         for _ in range(per_line[line]):
-            to = at[rank[sample[event]]]
+            to = offsets[rank[sample[event]]]
             sites[to] = site
             calls[to] = call[event]
-            at[rank[sample[event]]] = to + 1
+            offsets[rank[sample[event]]] = to + 1
             event += 1
         site += per_line[line] > 0
+    for k in range(offsets.size - 1, 0, -1):  # each stands where the next began
+        offsets[k] = offsets[k - 1]
+    offsets[0] = 0
 
 
 @kernel
 def order_by_rank(sample: I32, rank: I32, offsets: I64, order: I32) -> None:
     """The order that `scatter` makes."""
-    at = offsets[:-1].copy()
     for i in range(sample.size):
-        to = at[rank[sample[i]]]
+        to = offsets[rank[sample[i]]]
         order[to] = i
-        at[rank[sample[i]]] = to + 1
+        offsets[rank[sample[i]]] = to + 1
+    for k in range(offsets.size - 1, 0, -1):
+        offsets[k] = offsets[k - 1]
+    offsets[0] = 0
 
 
 @kernel

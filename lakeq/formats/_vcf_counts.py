@@ -183,14 +183,17 @@ def fill(
     haplotypes: I32,
 ) -> None:
     """Write the sample numbers of each row's carries of `kind` where `offsets` says."""
-    at = offsets[:-1].copy()
     for i in range(rows.size):
         if carries.kind[i] == kind:
             row = rows[i]
-            samples[at[row]] = number[sample[carries.event[i]]]
+            at = offsets[row]
+            samples[at] = number[sample[carries.event[i]]]
             if haplotypes.size:
-                haplotypes[at[row]] = carries.haplotype[i]
-            at[row] += 1
+                haplotypes[at] = carries.haplotype[i]
+            offsets[row] = at + 1
+    for row in range(offsets.size - 1, 0, -1):  # each stands where the next began
+        offsets[row] = offsets[row - 1]
+    offsets[0] = 0
 
 
 @kernel

@@ -78,12 +78,16 @@ class Cohort(NamedTuple):
 
 
 class Template(NamedTuple):
-    """A line of reference calls: its bytes, the sample of each byte, where samples begin."""
+    """A line of reference calls: its bytes, the sample of each byte, where samples begin.
+
+    `alleles` is room for those of one call.
+    """
 
     text: U8
     sample: I32
     start: I32
     an: I32
+    alleles: I32
 
 
 def state() -> I64:

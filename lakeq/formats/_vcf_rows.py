@@ -138,6 +138,7 @@ class BatchRows:
             span.start + span.size,
             np.frombuffer(bytearray(text or b"."), np.uint8),
             np.cumsum([len(key.encode()) for key in keys], dtype=np.int32),
+            np.empty(len(keys), np.uint64),
             start,
             size,
         )

@@ -246,7 +246,7 @@ def _samples(
     template: Template,
 ) -> tuple[int, int]:
     """The general parser of sample columns: any ploidy, any FORMAT; also learns the template."""
-    alleles = np.empty(PLOIDY_LIMIT, np.int32)
+    alleles = template.alleles
     before = s[WIDE], s[WIDE_ALLELES], s[EVENT_TEXT]
     lines.an[row, :] = 0
     place = lines.fields[row, 0]

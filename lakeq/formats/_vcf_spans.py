@@ -17,6 +17,7 @@ U8 = npt.NDArray[np.uint8]
 I16 = npt.NDArray[np.int16]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
 
 
 class Spans(NamedTuple):
@@ -60,15 +61,15 @@ def blank_missing(text: U8, start: I64, size: I32) -> None:
 
 @kernel
 def find_info(
-    text: U8, starts: I64, stops: I64, keys: U8, key_end: I32, start: I64, size: I32
+    text: U8, starts: I64, stops: I64, keys: U8, key_end: I32, hashes: U64, start: I64, size: I32
 ) -> int:
     """Find the values of the wanted INFO keys in every line's INFO text.
 
     `start` and `size` have one row per key, one column per line. A key without '=' (a flag) has
-    size 0; where a key stands twice the first counts. Returns how many were repeats.
+    size 0; where a key stands twice the first counts. `hashes` is room for one number per key.
+    Returns how many were repeats.
     """
     repeats = 0
-    hashes = np.zeros(key_end.size, np.uint64)
     first = 0
     for k in range(key_end.size):
         hashes[k] = _hash(keys, first, key_end[k])
