@@ -32,6 +32,7 @@ from lakeq.errors import (
     BadLake,
     LakeqError,
     QueryFailed,
+    QueryRefused,
     StorageUnavailable,
     UsageError,
 )
@@ -115,10 +116,20 @@ class Engine:
     ) -> Run:
         """Start `sql` over `tables`; raise `QueryFailed` with DuckDB's own words."""
         with self.explained():
+            self._check_reads(sql)
             session = self._prepare(tables)
             if explain:
                 sql, parameters = PLAN_LINES, {"lines": _plan(session, sql, parameters)}
             return Run(self, session, sql, parameters)
+
+    def _check_reads(self, sql: str) -> None:
+        """Refuse all but one SELECT: `allowed_paths` would let COPY overwrite the data files."""
+        import duckdb
+
+        kinds = [statement.type for statement in self.connection.extract_statements(sql)]
+        if kinds != [duckdb.StatementType.SELECT]:
+            found = ", ".join(kind.name for kind in kinds) or "nothing"
+            raise QueryRefused(f"one SELECT is wanted, not {found}", "the query")
 
     def close(self) -> None:
         """Drop the database and what it spilled."""
@@ -153,8 +164,8 @@ class Engine:
 
         run = self.connection.execute
         run(f"LOAD {literal(httpfs(duckdb.__version__))}")
-        for name in SESSION_SETTINGS:  # httpfs fills them from AWS_*; only secrets may sign
-            run(f"SET {name} = ''")
+        for name in SESSION_SETTINGS:  # httpfs fills them from AWS_*, for all sessions
+            run(f"SET GLOBAL {name} = ''")
         s3 = self.settings.s3
         keys = _credentials(s3)
         self.secrets = tuple(part for part in keys[:3] if part)
