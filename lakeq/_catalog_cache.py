@@ -17,7 +17,7 @@ from typing import Any
 
 from lakeq.catalog import Column, Dataset, Population, Table
 
-FORMAT = 2  # raise when the shape below or the meaning of a catalog file changes
+FORMAT = 3  # raise when the shape below or the meaning of a catalog file changes
 MAX_BYTES = 16 << 20
 FOLDER = "catalogs"
 
@@ -73,6 +73,8 @@ def _plain(dataset: Dataset) -> dict[str, Any]:
     return fields | {
         "populations": [[p.code, p.name, p.super_population] for p in dataset.populations],
         "notifications": list(dataset.notifications),
+        "keys": dict(dataset.keys),
+        "skip": list(dataset.skip),
         "tables": [_plain_table(table) for table in dataset.tables.values()],
     }
 
@@ -98,6 +100,8 @@ def _dataset(plain: dict[str, Any], path: Path) -> Dataset:
         tables={table.name: table for table in tables},
         populations=tuple(Population(*_texts(p)) for p in plain["populations"]),
         notifications=_texts(plain["notifications"]),
+        keys={_text(name): _text(value) for name, value in plain["keys"].items()},
+        skip=_texts(plain["skip"]),
         origin=str(path),
     )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from lakeq import types
 from lakeq._catalog_yaml import Entries, Items, Node, Problem, Scalar
 from lakeq.catalog import Access, Column, Dataset, Population, Replace, Table
+from lakeq.keys import KeyTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -47,6 +48,15 @@ DATASET_KEYS = (
     Key("panel", "URI", "Object that names sample, population and sex (see `lakeq.panel`)."),
     Key("populations", "mapping", "Super-populations of the panel by code: see Populations."),
     Key("notifications", "SNS ARNs", "Topics that announce new objects: one ARN or a list."),
+    Key(
+        "keys",
+        "mapping",
+        "Templates of the archive's keys by name, the usual one first:"
+        " `s3://bucket/{date:%Y/%m/%d}/{site}/{site}{time:%Y%m%d_%H%M%S}{rest}`. `{name}` is text"
+        " without a slash, `{name:%Y/%m/%d}` a part of the object's time in UTC (`%Y %m %d %j %H %M"
+        " %S`). `lakeq ingest --site --from --to` lists only the folders that they leave.",
+    ),
+    Key("skip", "globs", "File names of objects that are never ingested, one or a list."),
     Key("tables", "mapping", "Tables by name: see Tables.", required=True),
 )
 POPULATION_KEYS = (
@@ -188,6 +198,8 @@ class _Check:
             panel=self.panel(values.get("panel")),
             populations=populations,
             notifications=self.notifications(values.get("notifications")),
+            keys=self.templates(values.get("keys"), tables),
+            skip=tuple(glob for glob, _ in self.texts(values.get("skip"), "skip")),
         )
 
     def dataset_name(self, node: Node | None, stem: str) -> str:
@@ -214,6 +226,22 @@ class _Check:
             if topic and not _ARN.match(topic):
                 self.problem(line, f"notifications: {topic!r} is not the ARN of an SNS topic")
         return tuple(topic for topic, _ in topics)
+
+    def templates(self, node: Node | None, tables: Mapping[str, Table]) -> dict[str, str]:
+        found = {}
+        objects = [uri for table in tables.values() for uri in table.objects]
+        for name, line, value in self.entries(node, "keys") if node is not None else ():
+            text = self.text(value, f"keys: {name}")
+            try:
+                KeyTemplate(text)
+            except ValueError as error:
+                self.problem(line, f"keys: {name}: {error}")
+            bucket = "/".join(text.split("/")[:3]) + "/"
+            if not any(uri.startswith(bucket) for uri in objects):
+                self.problem(line, f"keys: {name}: no table has objects in {bucket}",
+                             "name them under objects: of a table")  # fmt: skip
+            found[name] = text
+        return found
 
     def populations(self, node: Node | None) -> tuple[Population, ...]:
         """Super-populations first, then the populations, both in file order."""

@@ -71,8 +71,9 @@ class Change:
     rows go. `rewrites` are paths of files whose rows `files` hold, and nothing else goes then.
 
     The commit is `Overtaken` with `base` unless the table's current snapshot is that one (0: the
-    table has none); with `expected` unless exactly these files, by path, hold rows that go; and
-    when a file of `rewrites` is no longer there. `why` goes into the snapshot's summary.
+    table has none); with `expected` unless exactly these files, by path, hold rows that go or
+    rows of sources that `watch` tells of; and when a file of `rewrites` is no longer there. `why`
+    goes into the snapshot's summary.
     """
 
     table: Table
@@ -82,12 +83,17 @@ class Change:
     whole: bool = False
     covers: Callable[[str], bool] | None = None
     expected: frozenset[str] | None = None
+    watch: Callable[[str], bool] | None = None
     rewrites: frozenset[str] = frozenset()
     why: str = ""
 
     def takes(self, source: str) -> bool:
         """Whether the rows of `source` go."""
         return source in self.sources or (self.covers is not None and self.covers(source))
+
+    def minds(self, source: str) -> bool:
+        """Whether it matters to `expected` which files hold rows of `source`."""
+        return self.takes(source) or (self.watch is not None and self.watch(source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,36 +333,25 @@ def _outgoing(
     known = catalog.contents(change.table.qualified, transaction.location)
     if not (whole or change.rewrites) and _untouched(known, change, metadata):
         return [], []
-    present = [
-        file for _, file in live_files(catalog.files, metadata, metadata.current_snapshot_id)
-    ]
+    found = live_files(catalog.files, metadata, metadata.current_snapshot_id)
+    present = [file for _, file in found]
     if change.rewrites:
         return _rewritten(present, change), []
     if whole:
         return present, []
-    found = {
-        file.file_path: _gone(catalog, metadata.schema(), file, known, change) for file in present
-    }
-    touched = [file for file in present if found[file.file_path] != frozenset()]
-    _check_expected(change, frozenset(file.file_path for file in touched))
-    partly = [(file, gone) for file in touched if (gone := found[file.file_path]) is not None]
-    return touched, [catalog.remains(change.table, file, gone) for file, gone in partly]
+    return _replaced(catalog, metadata.schema(), present, known, change)
 
 
 def _untouched(known: Contents | None, change: Change, metadata: TableMetadata) -> bool:
-    """Whether it is certain without reading manifests that the table has no row that goes."""
+    """Whether it is certain without reading manifests that the table has no row that matters."""
     if metadata.current_snapshot_id:
         if known is None or not all(known.values()):
             return False
-        if any(change.takes(source) for inside in known.values() for source, _ in inside):
+        if any(change.minds(source) for inside in known.values() for source, _ in inside):
             return False
-    _check_expected(change, frozenset())
-    return True
-
-
-def _check_expected(change: Change, touched: frozenset[str]) -> None:
-    if change.expected is not None and change.expected != touched:
+    if change.expected:
         raise Overtaken(change.table.qualified)
+    return True
 
 
 def _rewritten(present: Collection[DataFile], change: Change) -> list[DataFile]:
@@ -366,16 +361,35 @@ def _rewritten(present: Collection[DataFile], change: Change) -> list[DataFile]:
     return files
 
 
-def _gone(
-    catalog: StagingCatalog, schema: Schema, file: DataFile, known: Contents | None, change: Change
-) -> frozenset[str] | None:
-    """The sources of `file` whose rows go; None when none of its rows stay."""
+def _replaced(
+    catalog: StagingCatalog,
+    schema: Schema,
+    present: Collection[DataFile],
+    known: Contents | None,
+    change: Change,
+) -> tuple[list[DataFile], list[NewFile]]:
+    minded, removed = set(), []
+    rests: list[tuple[DataFile, frozenset[str]]] = []
+    for file in present:
+        sources = _sources_of(catalog.files, schema, file, known)
+        if any(map(change.minds, sources)):
+            minded.add(file.file_path)
+        if gone := frozenset(filter(change.takes, sources)):
+            removed.append(file)
+            rests += [(file, gone)] if len(gone) < len(sources) else []
+    if change.expected is not None and change.expected != minded:
+        raise Overtaken(change.table.qualified)
+    return removed, [catalog.remains(change.table, file, gone) for file, gone in rests]
+
+
+def _sources_of(
+    files: WarehouseIO, schema: Schema, file: DataFile, known: Contents | None
+) -> list[str]:
     source = source_of(schema, file)
     if source is not None:
-        return None if change.takes(source) else frozenset()
-    inside = (known or {}).get(file.file_path) or contents_of(catalog.files, file)
-    gone = frozenset(source for source, _ in inside if change.takes(source))
-    return None if len(gone) == len(inside) else gone
+        return [source]
+    inside = (known or {}).get(file.file_path) or contents_of(files, file)
+    return [source for source, _ in inside]
 
 
 def contents_of(files: WarehouseIO, file: DataFile) -> Sequence[tuple[str, int]]:

@@ -127,13 +127,34 @@ class Buckets:
 
     def keys(self, bucket: str, prefix: str, tables: Collection[Table] = ()) -> Iterator[str]:
         """The keys that begin with `prefix`, in S3's order."""
+        return (item["Key"] for item in self._items(bucket, prefix, tables))
+
+    def listed(self, prefix: str, tables: Collection[Table] = ()) -> Iterator[SourceObject]:
+        """The objects below s3://bucket/prefix as the listing has them, without one more request.
+
+        Markers of folders are left out.
+        """
+        bucket, key_prefix = split_uri(prefix)
+        access = self.access(bucket, tables)
+        client = self.client(access, self._region(bucket, tables))
+        for item in self._items(bucket, key_prefix, tables):
+            key = item["Key"]
+            if not key.endswith("/"):
+                uri = f"s3://{bucket}/{key}"
+                head = {"ContentLength": item["Size"], "ETag": item["ETag"]}
+                arguments = {"Bucket": bucket, "Key": key, **payer(access)}
+                yield _source(client, uri, access, head, arguments)
+
+    def _items(
+        self, bucket: str, prefix: str, tables: Collection[Table]
+    ) -> Iterator[Mapping[str, Any]]:
         access = self.access(bucket, tables)
         client = self.client(access, self._region(bucket, tables))
         uri = f"s3://{bucket}/{prefix}"
         arguments: dict[str, str] = {"Bucket": bucket, "Prefix": prefix, **payer(access)}
         while True:
             page = called(partial(client.list_objects_v2, **arguments), uri, access)
-            yield from (item["Key"] for item in page.get("Contents", ()))
+            yield from page.get("Contents", ())
             if not page.get("IsTruncated"):
                 return
             arguments["ContinuationToken"] = page["NextContinuationToken"]

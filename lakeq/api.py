@@ -9,10 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakeq.errors import UsageError
+
 if TYPE_CHECKING:
+    from lakeq._convert_select import Selection
     from lakeq.catalog import Catalog, Column, Dataset, Table
     from lakeq.config import Settings
     from lakeq.convert import IngestReport
+    from lakeq.keys import Moment
     from lakeq.lake import IcebergLake
     from lakeq.named import NamedQuery
     from lakeq.query import Result
@@ -122,20 +126,31 @@ class Lake:
             max_rows=max_rows,
         )
 
-    def ingest(
+    def ingest(  # noqa: PLR0913  # options by keyword, as the command has them
         self,
         dataset: str,
-        objects: Sequence[str | Path],
+        objects: Sequence[str | Path] = (),
         *,
+        site: str | Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        keys: str = "",
+        tables: Sequence[str] | None = None,
         panel: str | Path | None = None,
         dry_run: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> IngestReport:
-        """Replace the rows of `objects` by what the objects hold now, in one commit.
+        """Replace the rows of `objects` by what the objects hold now, a hundred in each commit.
 
-        `dataset` is a dataset, or `dataset.table` for one of its tables. `objects` are paths,
-        globs, s3:// and https:// URIs. `panel` says which population each sample belongs to; ""
-        means there is no panel. `progress` is told an object, its bytes read and its size.
+        `dataset` is a dataset, or `dataset.table` for one of its tables; `tables` names several.
+        `objects` are paths, globs, s3:// and https:// URIs. `panel` says which population each
+        sample belongs to; "" means there is no panel. `progress` is told an object, its bytes
+        read and its size.
+
+        Instead of `objects`, `site`, `start` and `end` choose from the dataset's archive, whose
+        listing is read only where such objects can lie. Times are UTC, from `start` until before
+        `end`; a date as `end` includes that day. `keys` names another template of the catalog
+        than its first, or is one, for a mirror of the archive.
 
         Raises `BadSource` for a bad object, `NotFound`, `AccessDenied` and `StorageUnavailable`
         for one that cannot be read; the lake is then as before.
@@ -144,12 +159,15 @@ class Lake:
         from lakeq.storage import Storage
 
         name, _, table = dataset.partition(".")
+        if table and tables is not None:
+            hint = f"write {name} and its tables"
+            raise UsageError(f"{dataset} is one table, and tables are named as well", hint=hint)
         return convert.ingest(
             self._iceberg,
             Storage(self.settings),
             self.catalog.dataset(name, "the ingest"),
-            [str(given) for given in objects],
-            table_names=[table] if table else None,
+            _chosen(objects, site, start, end, keys),
+            table_names=[table] if table else tables,
             panel=panel,
             dry_run=dry_run,
             progress=progress,
@@ -208,6 +226,28 @@ class Lake:
 
     def __repr__(self) -> str:
         return f"<lakeq.Lake {self.settings.lake}>"
+
+
+def _chosen(
+    objects: Sequence[str | Path],
+    site: str | Sequence[str],
+    start: Moment | None,
+    end: Moment | None,
+    keys: str,
+) -> Sequence[str] | Selection:
+    """The objects named, or what is asked of the archive."""
+    from lakeq._convert_select import Selection
+    from lakeq.keys import Wanted
+
+    sites = (site,) if isinstance(site, str) and site else tuple(site)
+    if not (sites or start or end or keys):
+        if not objects:
+            raise UsageError("no object is named", "the ingest", "name objects, or site and time")
+        return [str(given) for given in objects]
+    if objects:
+        what = "objects are named, and chosen by site or time as well"
+        raise UsageError(what, "the ingest", "do one or the other")
+    return Selection(Wanted.of({"site": sites}, start, end), keys)
 
 
 def connect(path: str | Path | None = None, **settings: object) -> Lake:

@@ -82,7 +82,9 @@ class Table:
 class Dataset:
     """One public dataset: what it is, where it lies, what it allows, and its tables.
 
-    `populations` has the super-populations first; `origin` is the file it was read from.
+    `populations` has the super-populations first; `origin` is the file it was read from. `keys`
+    are templates of the archive's keys by name, the usual one first (`lakeq.keys`); objects whose
+    file names match a glob of `skip` are not ingested.
     """
 
     name: str
@@ -96,6 +98,8 @@ class Dataset:
     panel: str = ""
     populations: tuple[Population, ...] = ()
     notifications: tuple[str, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
+    skip: tuple[str, ...] = ()
     origin: str = ""
 
 

@@ -2,96 +2,49 @@
 
 All tables that a batch of objects fills are switched at one instant, so a reader sees each object
 whole in every table or not at all. An error in one object leaves the lake as it was before that
-object's batch.
+object's batch. Where the format tells what objects are copies or parts of, each thing is kept once.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from lakeq import formats
-from lakeq._convert_samples import (
-    NOT_IN_PANEL,
-    Panels,
-    Roster,
-    known_samples,
-    samples_table,
-)
-from lakeq._convert_sink import Sink
+from lakeq._convert_batch import ROUNDS, Batch
+from lakeq._convert_report import IngestReport, ObjectReport
+from lakeq._convert_samples import Panels, Roster, known_samples, samples_table
+from lakeq._convert_select import Selection, selected
+from lakeq._convert_things import Converted, Identities, Things, decide
 from lakeq.errors import StorageUnavailable, UnknownName, UsageError
-from lakeq.formats import ReadContext, Sample
+from lakeq.formats import Sample
 from lakeq.storage import SourceObject, Storage
 
 if TYPE_CHECKING:
-    from lakeq._lake_commit import Change
-    from lakeq._lake_parquet import NewFile, TableWriter
     from lakeq._lake_session import Session
     from lakeq.catalog import Dataset, Table
+    from lakeq.formats import Format
     from lakeq.lake import IcebergLake
+
+__all__ = ["IngestReport", "ObjectReport", "Selection", "ingest"]
 
 Progress = Callable[[str, int, int], None]  # object, its raw bytes read so far, its raw bytes
 BATCH_OBJECTS = 100  # objects in one commit: bounds what an error can cost
-_ROUNDS = 5  # conversions again because another writer gave the sample numbers away
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectReport:
-    """What one object is, or was, converted to; `rows` has the tables that it fills.
-
-    `replaces` says whether the lake had rows of this object before. In a dry run the counts are 0.
-    """
-
-    uri: str
-    size_bytes: int
-    rows: Mapping[str, int]
-    replaces: bool
-
-
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """What an ingest did, or in a dry run would do.
-
-    `notes` counts remarks such as samples that the panel does not name; `snapshots` has the new
-    snapshot of each table that changed.
-    """
-
-    dataset: str
-    objects: tuple[ObjectReport, ...]
-    files: int = 0
-    bytes_written: int = 0
-    seconds: float = 0.0
-    notes: Mapping[str, int] = field(default_factory=dict)
-    snapshots: Mapping[str, int] = field(default_factory=dict)
-    dry_run: bool = False
-
-    @property
-    def bytes_read(self) -> int:
-        """Raw bytes of all objects."""
-        return sum(report.size_bytes for report in self.objects)
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """Rows per table over all objects."""
-        total: Counter[str] = Counter()
-        for report in self.objects:
-            total.update(report.rows)
-        return dict(total)
+MANY = 1 << 62  # rows that a dry run takes an object for
+SKIPPED = "objects that the dataset skips by name"
 
 
 def ingest(
     lake: IcebergLake,
     storage: Storage,
     dataset: Dataset,
-    objects: Sequence[str | Path],
+    objects: Sequence[str | Path] | Selection,
     *,
     table_names: Sequence[str] | None = None,
     panel: str | Path | None = None,
@@ -100,20 +53,22 @@ def ingest(
 ) -> IngestReport:
     """Replace the rows of `objects` in the tables of `dataset` by what the objects hold now.
 
-    `objects` are paths, URIs or globs; `table_names` restricts the tables. `panel` is a file or
-    URI, "" for none, None to look for one (see `Panels.for_object`). `progress` is called with an
-    object's URI, its raw bytes read so far and its raw bytes. Objects are committed in batches of
-    100. Raises what storage, format and lake raise; nothing of the failing batch stays.
+    `objects` are paths, URIs or globs, or a selection from the dataset's archive. `table_names`
+    restricts the tables. `panel` is a file or URI, "" for none, None to look for one
+    (see `Panels.for_object`). `progress` is called with an object's URI, its raw bytes read so far
+    and its raw bytes. Objects are committed in batches of 100. Raises what storage, format and
+    lake raise; nothing of the failing batch stays.
     """
     started = time.perf_counter()
-    job = _Job(lake, storage, dataset, _chosen(dataset, table_names), panel, progress)
+    job = Job(lake, storage, dataset, _chosen(dataset, table_names), panel, progress)
     sources = job.sources(objects)
     if dry_run:
         return job.rehearse(sources)
+    batch = list(islice(sources, BATCH_OBJECTS))  # nothing is made before something is found
     with lake.session() as session:
-        remaining = iter(sources)
-        while batch := list(islice(remaining, BATCH_OBJECTS)):
+        while batch:
             job.run(batch, session)
+            batch = list(islice(sources, BATCH_OBJECTS))
     return job.report(time.perf_counter() - started)
 
 
@@ -131,7 +86,7 @@ def _chosen(dataset: Dataset, names: Sequence[str] | None) -> dict[str, Table]:
     return {name: dataset.tables[name] for name in wanted if dataset.tables[name] is not samples}
 
 
-class _Job:
+class Job:
     """One call of `ingest`."""
 
     def __init__(
@@ -145,6 +100,8 @@ class _Job:
     ) -> None:
         self.lake = lake
         self._storage = storage
+        self.reader = _reader(tables)
+        self.identities = Identities(self.reader)
         self.dataset = dataset
         self.tables = tables
         self.samples_table = samples_table(dataset)
@@ -156,9 +113,21 @@ class _Job:
         self._files = 0
         self._bytes = 0
 
-    def sources(self, objects: Sequence[str | Path]) -> list[SourceObject]:
-        """The objects, found and pinned."""
-        return self._storage.expand(objects, tuple(self.dataset.tables.values()))
+    def sources(self, objects: Sequence[str | Path] | Selection) -> Iterator[SourceObject]:
+        """The objects, found and pinned, without those that the dataset skips by name."""
+        if isinstance(objects, Selection):
+            return filter(self._not_skipped, selected(self.dataset, self._storage, objects))
+        return filter(self._not_skipped, self._storage.expand(objects, self._all_tables))
+
+    @property
+    def _all_tables(self) -> tuple[Table, ...]:
+        return tuple(self.dataset.tables.values())
+
+    def _not_skipped(self, source: SourceObject) -> bool:
+        name = source.uri.rpartition("/")[2]
+        skipped = any(fnmatchcase(name, glob) for glob in self.dataset.skip)
+        self._notes.update([SKIPPED] if skipped else [])
+        return not skipped
 
     def report(self, seconds: float, dry_run: bool = False) -> IngestReport:
         """What was done so far."""
@@ -173,23 +142,29 @@ class _Job:
             dry_run=dry_run,
         )
 
-    def rehearse(self, sources: Sequence[SourceObject]) -> IngestReport:
+    def rehearse(self, sources: Iterable[SourceObject]) -> IngestReport:
         """Everything short of reading the objects: only their headers, for their samples."""
         roster = Roster(known_samples(self.lake, self.samples_table))
         for source in sources:
             tables = self.tables_of(source)
             self.enroll(source, tables, roster)
             rows = {table.qualified: 0 for table in tables.values()}
-            replaces = source.uri in self.in_lake
-            self._reports.append(ObjectReport(source.uri, source.size_bytes, rows, replaces))
+            replaces = source.uri in self.in_lake.uris
+            item = Converted(source, self.identities.of(source.uri), tables)
+            item.rows = dict.fromkeys(tables, MANY)
+            done = decide([item], self.in_lake)
+            replaced = tuple(sorted(done.replaced.get(source.uri, ())))
+            kept = done.kept.get(source.uri, "")
+            self._reports.append(
+                ObjectReport(source.uri, source.size_bytes, rows, replaces, replaced, kept)
+            )
         return self.report(0.0, dry_run=True)
 
     def run(self, sources: Sequence[SourceObject], session: Session) -> None:
         """Convert and commit one batch of objects."""
-        for _ in range(_ROUNDS):
-            batch = _Batch(self, session)
-            for source in sources:
-                batch.convert(source)
+        for _ in range(ROUNDS):
+            batch = Batch(self, session)
+            batch.convert_all(sources)
             if batch.commit():
                 self._add(batch)
                 return
@@ -197,7 +172,7 @@ class _Job:
         what = "other writers kept numbering the same samples"
         raise StorageUnavailable(what, self.dataset.name, "try again when fewer are writing")
 
-    def _add(self, batch: _Batch) -> None:
+    def _add(self, batch: Batch) -> None:
         self._reports += batch.reports
         self._notes.update(batch.notes)
         self._snapshots.update(batch.snapshots)
@@ -219,12 +194,13 @@ class _Job:
         return {name: table for name, table in self.tables.items() if table.format == names[0]}
 
     @cached_property
-    def in_lake(self) -> frozenset[str | None]:
-        """The objects that the dataset's tables held rows of when the call began."""
-        prefix = f"{self.dataset.name}."
-        names = [name for name in self.lake.tables() if name.startswith(prefix)]
-        snapshots = self.lake.read(names).values()
-        return frozenset(file.source for snapshot in snapshots for file in snapshot.files)
+    def in_lake(self) -> Things:
+        """What the dataset's tables held when the call began."""
+        return self.things()
+
+    def things(self) -> Things:
+        """What the dataset's tables hold now."""
+        return Things(self.lake, self.dataset, self.identities)
 
     def enroll(
         self, source: SourceObject, tables: Mapping[str, Table], roster: Roster
@@ -246,115 +222,7 @@ def _named_by(table: Table, source: SourceObject) -> bool:
     return any(fnmatchcase(name, pattern.rpartition("/")[2]) for pattern in table.objects)
 
 
-class _Batch:
-    """The objects of one commit, being converted."""
-
-    def __init__(self, job: _Job, session: Session) -> None:
-        self._job = job
-        self._session = session
-        self._lake = job.lake
-        self._roster = Roster(known_samples(job.lake, job.samples_table))
-        self._writers: dict[str, TableWriter] = {}
-        self._filled: dict[str, dict[str, list[NewFile]]] = {}  # table -> object -> its files
-        self.reports: list[ObjectReport] = []
-        self.notes: Counter[str] = Counter()
-        self.snapshots: dict[str, int] = {}
-        self.files: list[NewFile] = []
-
-    def convert(self, source: SourceObject) -> None:
-        """Read one object and write its files."""
-        job = self._job
-        tables = job.tables_of(source)
-        samples, unknown = job.enroll(source, tables, self._roster)
-        if unknown:
-            self.notes[NOT_IN_PANEL] += unknown
-        sink = Sink(source.uri, {n: self._writer(t) for n, t in tables.items()}, len(self.files))
-        self._read(source, tables, samples, sink)
-        self.files += [file for files in sink.finished.values() for file in files]
-        job.progress(source.uri, source.size_bytes, source.size_bytes)
-        self._fill(source, tables, sink)
-
-    def _read(
-        self,
-        source: SourceObject,
-        tables: Mapping[str, Table],
-        samples: Mapping[str, Sample],
-        sink: Sink,
-    ) -> None:
-        reader = formats.get(next(iter(tables.values())).format)
-        progress = self._job.progress
-        with TemporaryDirectory(dir=self._session.scratch) as folder:
-            context = ReadContext(
-                dataset=self._job.dataset,
-                temp_dir=Path(folder),
-                samples=samples,
-                progress=lambda read: progress(source.uri, read, source.size_bytes),
-            )
-            try:
-                for batch in reader.read(source, tables, context):
-                    sink.write(batch)
-                sink.close()
-            finally:
-                sink.abort()
-        self.notes.update(context.notes)
-
-    def _fill(self, source: SourceObject, tables: Mapping[str, Table], sink: Sink) -> None:
-        rows = {name: 0 for name, table in tables.items() if table.replace == "source"}
-        rows |= sink.rows()
-        for name, table in tables.items():
-            whole = table.replace == "table"
-            if whole and not rows.get(name):  # an object of the other assembly, say
-                continue
-            filled = self._filled.setdefault(name, {})
-            if whole and filled:
-                what = f"{table.qualified} holds one object at a time, but two were given"
-                raise UsageError(what, f"{next(iter(filled))} and {source.uri}", "give one of them")
-            filled[source.uri] = sink.finished.get(name, [])
-        qualified = {tables[name].qualified: count for name, count in rows.items()}
-        replaces = source.uri in self._job.in_lake
-        report = ObjectReport(source.uri, source.size_bytes, qualified, replaces)
-        self.reports.append(report)
-
-    def _writer(self, table: Table) -> TableWriter:
-        if table.name not in self._writers:
-            self._writers[table.name] = self._lake.writer(table, self._session)
-        return self._writers[table.name]
-
-    def commit(self) -> bool:
-        """Make the batch current; False when its sample numbers were given away meanwhile."""
-        from lakeq._lake_commit import Overtaken
-
-        changes = list(self._changes())
-        for _ in range(_ROUNDS):
-            samples = list(self._samples())
-            try:
-                self.snapshots = self._lake.commit_all([*changes, *samples], self._session)
-            except Overtaken:
-                self._lake.delete(file for change in samples for file in change.files)
-                known = known_samples(self._lake, self._job.samples_table)
-                if not self._roster.rebase(known):
-                    return False
-            else:
-                self.files += [file for change in samples for file in change.files]
-                return True
-        return False
-
-    def _changes(self) -> Iterator[Change]:
-        from lakeq._lake_commit import Change
-
-        for name, filled in self._filled.items():
-            files = tuple(file for files in filled.values() for file in files)
-            yield Change(self._job.tables[name], frozenset(filled), files)
-
-    def _samples(self) -> Iterator[Change]:
-        """The samples table, written anew when it changed, on the base that it was read from."""
-        from lakeq import types
-        from lakeq._lake_commit import Change
-
-        table = self._job.samples_table
-        if table is None or not self._roster.changed:
-            return
-        writer = self._writer(table).open(self.reports[0].uri, (), 0)
-        writer.write(self._roster.rows(types.arrow_schema(table)))
-        base = self._roster.known.snapshot_id
-        yield Change(table, frozenset(), (writer.close(),), base=base, whole=True)
+def _reader(tables: Mapping[str, Table]) -> Format | None:
+    """The one format of the tables; None where there are several, or no table."""
+    names = {table.format for table in tables.values()}
+    return formats.get(names.pop()) if len(names) == 1 else None

@@ -92,6 +92,12 @@ class IcebergLake:
             return pa.table({column: pa.nulls(0) for column in names})
         return pa.concat_tables(parts, promote_options="default").select(names)
 
+    def read_file(self, path: str) -> pa.Table:
+        """All rows of one small data file, `_source` included."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self._files().opened(path))
+
     def _check_present(self, name: str, locations: Mapping[str, str]) -> None:
         if name in locations:
             return

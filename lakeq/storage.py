@@ -106,6 +106,13 @@ class Storage:
             found.update((source.uri, source) for source in matches)
         return list(found.values())
 
+    def listed(self, prefix: str, tables: Collection[Table] = ()) -> Iterator[SourceObject]:
+        """The objects whose s3:// URIs begin with `prefix`, by key, page by page.
+
+        They are pinned to the etags that the listing tells: none is asked for by itself.
+        """
+        yield from self._buckets.listed(prefix, tables)
+
     def source(self, uri: str | Path, tables: Collection[Table] = ()) -> SourceObject:
         """The one object at `uri`, taken as it stands, pinned to the version it has now."""
         text = str(uri)

@@ -400,16 +400,16 @@ def test_two_first_ingests_at_once_agree_on_the_numbers(
     """The other one commits between our conversion and our commit, so ours is done again."""
     ours = made(tmp_path, "a.txt", "#samples ann bob\n1 1 A 1 1\n")
     theirs = made(tmp_path, "b.txt", "#samples bob cid\n1 2 A 1 1\n")
-    commit = convert._Batch.commit
+    commit = convert.Batch.commit
     done: list[IngestReport] = []
 
-    def commit_after_them(self: convert._Batch) -> bool:
+    def commit_after_them(self: convert.Batch) -> bool:
         if not done:
             done.append(IngestReport("", ()))
             done.append(ingest(lake_at(iceberg.folder), theirs))
         return commit(self)
 
-    monkeypatch.setattr(convert._Batch, "commit", commit_after_them)
+    monkeypatch.setattr(convert.Batch, "commit", commit_after_them)
     ingest(iceberg, ours)
     assert numbers(iceberg) == {"bob": 0, "cid": 1, "ann": 2}
     table = iceberg.read_table("made.sites")

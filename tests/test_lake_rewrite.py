@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakeq._lake_commit import Change, Overtaken
+from lakeq.catalog import Table
 from lakeq.lake import IcebergLake
 from tests.lake_formats import lake_at, named_files, positions, put, sites, warehouse_files
 from tests.lake_formats.tally import SITES
@@ -20,17 +21,18 @@ def iceberg(lake_dir: Path) -> IcebergLake:
     return lake_at(lake_dir)
 
 
-def merge(lake: IcebergLake, why: str = "compact") -> None:
-    """Write the rows of all files into one, last position first."""
+def merge(lake: IcebergLake, table: Table = SITES) -> None:
+    """Write the rows of all files of one partition into one, the last first."""
     with lake.session() as session:
-        old = lake.snapshot("made.sites").files
+        old = lake.snapshot(table.qualified).files
         rows = pa.concat_tables([pq.read_table(file.path) for file in old])
-        file = lake.writer(SITES, session).merged("contig-22", "merged", "pos desc")
-        for batch in rows.sort_by([("pos", "descending")]).to_batches():
+        file = lake.writer(table, session).merged("contig-22", "merged", "pos desc")
+        for batch in rows.sort_by([(table.sort_by[0], "descending")]).to_batches():
             file.write(batch)
         rewrites = frozenset(file.path for file in old)
         new = (file.close(),)
-        lake.commit_all([Change(SITES, frozenset(), new, rewrites=rewrites, why=why)], session)
+        change = Change(table, frozenset(), new, rewrites=rewrites, why="compact")
+        lake.commit_all([change], session)
 
 
 def contents(lake: IcebergLake) -> Sequence[tuple[str, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -19,15 +20,26 @@ from lakeq.formats import before_compiling
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from lakeq.convert import IngestReport
+    from lakeq.convert import IngestReport, ObjectReport
 
 PATIENCE_S = 2.0  # shorter work needs no progress bar
 COMPILING = "note: compiling for this machine, once; it takes 10 to 20 s"
+MAX_TOLD = 20  # lines about objects that hold the same thing; --report json has all of them
 
 
 @click.command()
 @click.argument("dataset", metavar="DATASET[.TABLE]")
-@click.argument("objects", nargs=-1, required=True, metavar="OBJECT...")
+@click.argument("objects", nargs=-1, metavar="[OBJECT]...")
+@click.option("--site", multiple=True, metavar="SITE", help="Objects of this site; repeatable.")
+@click.option("--from", "start", metavar="TIME", help="Objects from this UTC date or time on.")
+@click.option(
+    "--to",
+    "end",
+    metavar="TIME",
+    help="Up to this UTC date, its day included, or before this time.",
+)
+@click.option("--keys", default="", metavar="NAME", help="Template of keys, if not the usual one.")
+@click.option("--tables", metavar="NAMES", help="Only these tables, with commas between.")
 @click.option("--panel", metavar="FILE", help="Which population each sample belongs to.")
 @click.option("--no-panel", is_flag=True, help="Ingest without populations.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -43,6 +55,11 @@ COMPILING = "note: compiling for this machine, once; it takes 10 to 20 s"
 def ingest(
     dataset: str,
     objects: tuple[str, ...],
+    site: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    keys: str,
+    tables: str | None,
     panel: str | None,
     no_panel: bool,
     dry_run: bool,
@@ -51,13 +68,18 @@ def ingest(
 ) -> None:
     """Put OBJECTs of DATASET into the lake: paths, globs, s3:// and https:// URIs.
 
-    The rows of an object that is already there are replaced, in one commit; on any error the
-    lake stays as it was. What became of each object goes to standard output.
+    Instead of naming objects, choose from the dataset's archive by site and time: only the
+    folders that can hold such objects are listed.
+
+    The rows of an object that is already there are replaced, a hundred objects in each commit; an
+    error leaves the lake as the commit before left it. What became of each object goes to standard
+    output.
 
     \b
     lakeq ingest clinvar clinvar.vcf.gz
     lakeq ingest thousand_genomes cohort.vcf.gz --panel cohort.panel
     lakeq ingest thousand_genomes "s3://1000genomes/release/20130502/ALL.chr22.*.vcf.gz" --dry-run
+    lakeq ingest nexrad --site KTLX --from 2019-07-15 --to 2019-07-15 --tables volumes
     """
     if panel is not None and no_panel:
         raise UsageError("--panel and --no-panel exclude each other", "lakeq ingest")
@@ -65,7 +87,16 @@ def ingest(
     before_compiling.append(lambda: click.echo(COMPILING, err=True))
     with Bar(visible=visible) as bar:
         done = connect().ingest(
-            dataset, list(objects), panel="" if no_panel else panel, dry_run=dry_run, progress=bar
+            dataset,
+            list(objects),
+            site=site,
+            start=start,
+            end=end,
+            keys=keys,
+            tables=None if tables is None else [name.strip() for name in tables.split(",")],
+            panel="" if no_panel else panel,
+            dry_run=dry_run,
+            progress=bar,
         )
     _print(done)
     if report == "json":
@@ -78,12 +109,17 @@ def _print(done: IngestReport) -> None:
     rows = [
         (item.uri, table, None if done.dry_run else count, item.size_bytes, item.replaces)
         for item in done.objects
-        for table, count in item.rows.items()
+        for table, count in _counts(item)
     ]
     found = listing(
         rows, object="VARCHAR", table="VARCHAR", rows="BIGINT", bytes="BIGINT", replaces="BOOLEAN"
     )
     write(found, "table", sys.stdout.buffer, Style())
+
+
+def _counts(item: ObjectReport) -> Iterable[tuple[str | None, int | None]]:
+    """Tables and rows; one line without them for an object that was left out."""
+    return item.rows.items() or [(None, None)]
 
 
 def _told(done: IngestReport) -> str:
@@ -99,7 +135,21 @@ def _told(done: IngestReport) -> str:
             f"wrote {rows:,} rows, {done.files} files, {size(done.bytes_written)}",
         ]
     lines += [f"note: {note}" + (f" ({n})" if n > 1 else "") for note, n in done.notes.items()]
+    lines += _settled(done)
     return "\n".join(lines)
+
+
+def _settled(done: IngestReport) -> list[str]:
+    """Which object took whose place, and which was left for another of the same thing."""
+    took = [f"{o.uri} replaces {' and '.join(o.replaced)}" for o in done.objects if o.replaced]
+    left = [
+        f"{o.uri} is there already" if o.kept == o.uri else f"{o.uri} is left for {o.kept}"
+        for o in done.objects
+        if o.kept
+    ]
+    lines = [*took, *left]
+    more = [f"and {len(lines) - MAX_TOLD} more"] if len(lines) > MAX_TOLD else []
+    return lines[:MAX_TOLD] + more
 
 
 def _facts(done: IngestReport) -> dict[str, object]:
@@ -107,7 +157,14 @@ def _facts(done: IngestReport) -> dict[str, object]:
         "dataset": done.dataset,
         "dry_run": done.dry_run,
         "objects": [
-            {"object": o.uri, "bytes": o.size_bytes, "rows": dict(o.rows), "replaces": o.replaces}
+            {
+                "object": o.uri,
+                "bytes": o.size_bytes,
+                "rows": dict(o.rows),
+                "replaces": o.replaces,
+                "replaced": list(o.replaced),
+                "kept": o.kept,
+            }
             for o in done.objects
         ],
         "rows": done.rows,
@@ -128,6 +185,8 @@ class Bar:
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._overall: TaskID
+        self._done = 0
 
     def __enter__(self) -> Self:
         return self
@@ -150,6 +209,10 @@ class Bar:
             name = neutral_lines(uri.rsplit("/", 1)[-1])
             self._tasks[uri] = progress.add_task(name, total=total)
         progress.update(self._tasks[uri], completed=read, total=total)
+        if read >= total:  # of thousands of objects only those at work are shown
+            progress.remove_task(self._tasks.pop(uri))
+            self._done += 1
+            progress.update(self._overall, description=f"{self._done} objects")
 
     def _shown(self) -> Progress:
         if self._progress is None:
@@ -165,5 +228,6 @@ class Bar:
             name = TextColumn("{task.description}", markup=False)
             columns = (name, BarColumn(), DownloadColumn(), TimeRemainingColumn())
             self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._overall = self._progress.add_task("0 objects", total=None)
             self._progress.start()
         return self._progress
