@@ -138,6 +138,8 @@ class Batch:
                 temp_dir=Path(folder),
                 samples=samples,
                 progress=partial(self._progress, source),
+                options=self._job.options,
+                other=partial(self._job.object_at, tables=tables),
             )
             try:
                 for batch in reader.read(source, tables, context):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lakeq.catalog import Catalog, Column, Dataset, Table
     from lakeq.config import Settings
     from lakeq.convert import IngestReport
+    from lakeq.formats import ReadOptions
     from lakeq.keys import Moment
     from lakeq.lake import IcebergLake
     from lakeq.named import NamedQuery
@@ -137,6 +138,7 @@ class Lake:
         keys: str = "",
         tables: Sequence[str] | None = None,
         panel: str | Path | None = None,
+        options: ReadOptions | None = None,
         dry_run: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> IngestReport:
@@ -151,6 +153,8 @@ class Lake:
         listing is read only where such objects can lie. Times are UTC, from `start` until before
         `end`; a date as `end` includes that day. `keys` names another template of the catalog
         than its first, or is one, for a mirror of the archive.
+
+        `options` say how objects are read: strictly or not, which regions, which samples.
 
         Raises `BadSource` for a bad object, `NotFound`, `AccessDenied` and `StorageUnavailable`
         for one that cannot be read; the lake is then as before.
@@ -169,6 +173,7 @@ class Lake:
             _chosen(objects, site, start, end, keys),
             table_names=[table] if table else tables,
             panel=panel,
+            options=options,
             dry_run=dry_run,
             progress=progress,
         )

@@ -23,7 +23,7 @@ from lakeq._convert_samples import Panels, Roster, known_samples, samples_table
 from lakeq._convert_select import Selection, selected
 from lakeq._convert_things import Converted, Identities, Things, decide
 from lakeq.errors import StorageUnavailable, UnknownName, UsageError
-from lakeq.formats import Sample
+from lakeq.formats import ReadOptions, Sample
 from lakeq.storage import SourceObject, Storage
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ MANY = 1 << 62  # rows that a dry run takes an object for
 SKIPPED = "objects that the dataset skips by name"
 
 
-def ingest(
+def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     lake: IcebergLake,
     storage: Storage,
     dataset: Dataset,
@@ -48,6 +48,7 @@ def ingest(
     *,
     table_names: Sequence[str] | None = None,
     panel: str | Path | None = None,
+    options: ReadOptions | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
@@ -61,6 +62,7 @@ def ingest(
     """
     started = time.perf_counter()
     job = Job(lake, storage, dataset, _chosen(dataset, table_names), panel, progress)
+    job.options = options or ReadOptions()
     sources = job.sources(objects)
     if dry_run:
         return job.rehearse(sources)
@@ -107,6 +109,7 @@ class Job:
         self.samples_table = samples_table(dataset)
         self._panels = Panels.of(dataset, storage, None if panel is None else str(panel))
         self.progress = progress or (lambda _uri, _read, _total: None)
+        self.options = ReadOptions()
         self._reports: list[ObjectReport] = []
         self._notes: Counter[str] = Counter()
         self._snapshots: dict[str, int] = {}
@@ -128,6 +131,10 @@ class Job:
         skipped = any(fnmatchcase(name, glob) for glob in self.dataset.skip)
         self._notes.update([SKIPPED] if skipped else [])
         return not skipped
+
+    def object_at(self, uri: str, tables: Mapping[str, Table]) -> SourceObject:
+        """One object beside those of the ingest, such as an index."""
+        return self._storage.source(uri, tuple(tables.values()))
 
     def report(self, seconds: float, dry_run: bool = False) -> IngestReport:
         """What was done so far."""
@@ -211,6 +218,8 @@ class Job:
         if sample_names is None:
             return {}, 0
         names: Sequence[str] = sample_names(source)
+        if self.options.samples is not None:
+            names = [name for name in names if name in self.options.samples]
         panel = self._panels.for_object(source, names, roster.known)
         samples = roster.enroll(names, panel, source.uri)
         unknown = sum(name not in panel for name in names) if panel else 0

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import click
 
-from lakeq.cli.options import connect, lake_options
+from lakeq.cli.options import connect, lake_options, set_option
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
-from lakeq.errors import UsageError
+from lakeq.errors import NotFound, UsageError
 from lakeq.formats import before_compiling
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from lakeq.convert import IngestReport, ObjectReport
+    from lakeq.formats import ReadOptions
 
+AWS_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]\Z")
 PATIENCE_S = 2.0  # shorter work needs no progress bar
 COMPILING = "note: compiling for this machine, once; it takes 10 to 20 s"
 MAX_TOLD = 20  # lines about objects that hold the same thing; --report json has all of them
@@ -42,6 +47,20 @@ MAX_TOLD = 20  # lines about objects that hold the same thing; --report json has
 @click.option("--tables", metavar="NAMES", help="Only these tables, with commas between.")
 @click.option("--panel", metavar="FILE", help="Which population each sample belongs to.")
 @click.option("--no-panel", is_flag=True, help="Ingest without populations.")
+@click.option(
+    "--strict/--lenient",
+    default=False,
+    help="Refuse every deviation from the format's specification; or report those it reads.",
+)
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="REGION",
+    help="Only rows of 22:16,050,000-17,000,000 or of 22; repeatable. As elsewhere us-east-1 is"
+    " the AWS region of the buckets.",
+)
+@click.option("--samples", metavar="NAMES", help="Only these samples: A,B or @FILE, one a line.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 @click.option(
@@ -51,7 +70,7 @@ MAX_TOLD = 20  # lines about objects that hold the same thing; --report json has
     show_default=True,
     help="The report on standard error.",
 )
-@lake_options
+@partial(lake_options, without="--region")
 def ingest(
     dataset: str,
     objects: tuple[str, ...],
@@ -62,6 +81,9 @@ def ingest(
     tables: str | None,
     panel: str | None,
     no_panel: bool,
+    strict: bool,
+    regions: tuple[str, ...],
+    samples: str | None,
     dry_run: bool,
     no_progress: bool,
     report: str,
@@ -83,6 +105,7 @@ def ingest(
     """
     if panel is not None and no_panel:
         raise UsageError("--panel and --no-panel exclude each other", "lakeq ingest")
+    options = _options(strict, regions, samples)
     visible = sys.stderr.isatty() and not no_progress
     before_compiling.append(lambda: click.echo(COMPILING, err=True))
     with Bar(visible=visible) as bar:
@@ -95,6 +118,7 @@ def ingest(
             keys=keys,
             tables=None if tables is None else [name.strip() for name in tables.split(",")],
             panel="" if no_panel else panel,
+            options=options,
             dry_run=dry_run,
             progress=bar,
         )
@@ -103,6 +127,27 @@ def ingest(
         click.echo(json.dumps(_facts(done)), err=True)
     elif report == "text":
         click.echo(neutral_lines(_told(done)), err=True)
+
+
+def _options(strict: bool, regions: tuple[str, ...], samples: str | None) -> ReadOptions:
+    from lakeq.formats import ReadOptions
+
+    for name in filter(AWS_REGION.match, regions):
+        set_option("region", name)
+    regions = tuple(name for name in regions if not AWS_REGION.match(name))
+    return ReadOptions(strict, regions, None if samples is None else _names(samples))
+
+
+def _names(samples: str) -> tuple[str, ...]:
+    """The samples of `A,B`, or of the lines of `@FILE`."""
+    if not samples.startswith("@"):
+        return tuple(name for name in samples.split(",") if name)
+    try:
+        lines = Path(samples[1:]).expanduser().read_text("utf-8").splitlines()
+    except OSError as error:
+        what = f"cannot read the samples: {error.strerror}"
+        raise NotFound(what, samples[1:], "check the path") from error
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def _print(done: IngestReport) -> None:

@@ -36,8 +36,11 @@ _SETTINGS = {
 }
 
 
-def lake_options(command: F) -> F:
-    """Add the options; they are kept in the context, those of the inner command win."""
+def lake_options(command: F, *, without: str = "") -> F:
+    """Add the options; they are kept in the context, those of the inner command win.
+
+    `without` names one, `--region`, that the command has in a wider sense.
+    """
 
     @wraps(command)
     def keeping(*args: object, **kwargs: object) -> object:
@@ -50,7 +53,14 @@ def lake_options(command: F) -> F:
 
     for option in reversed(_OPTIONS):
         keeping = option(keeping)
+    parameters = getattr(keeping, "__click_params__", [])
+    parameters[:] = [p for p in parameters if p.opts != [without] or p.multiple]
     return cast("F", keeping)
+
+
+def set_option(name: str, value: object) -> None:
+    """Keep the value of an option that `lake_options` left to the command."""
+    click.get_current_context().ensure_object(dict)[_SETTINGS[name]] = value
 
 
 def settings() -> Settings:

@@ -50,6 +50,26 @@ class Sample:
     sex: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What the user asks of the reading of objects.
+
+    `strict` refuses an object that deviates from its specification anywhere; otherwise what can be
+    read unambiguously is read and deviations are noted. `regions` (22:16050000-17000000) limit the
+    rows to those that overlap one, `samples` to those samples; None is all of them.
+    """
+
+    strict: bool = False
+    regions: tuple[str, ...] = ()
+    samples: tuple[str, ...] | None = None
+
+
+def _no_other(uri: str) -> SourceObject:
+    from lakeq.errors import NotFound
+
+    raise NotFound("no other object can be reached from here", uri)
+
+
 @dataclass(slots=True)
 class ReadContext:
     """What a format may use while reading one object.
@@ -57,6 +77,7 @@ class ReadContext:
     `samples` maps sample name to Sample for every sample of the object; `temp_dir` is private to
     this read and removed after it; `progress` is told the raw (compressed) bytes consumed so far;
     `notes` collects remarks for the ingest report (kind -> count), for example fields left out.
+    `other` opens another object, an index say, by its URI.
     """
 
     dataset: Dataset
@@ -64,6 +85,8 @@ class ReadContext:
     samples: Mapping[str, Sample] = field(default_factory=dict)
     progress: Callable[[int], None] = lambda _bytes: None
     notes: dict[str, int] = field(default_factory=dict)
+    options: ReadOptions = ReadOptions()
+    other: Callable[[str], SourceObject] = _no_other
 
 
 @dataclass(frozen=True, slots=True)

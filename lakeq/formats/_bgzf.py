@@ -1,4 +1,4 @@
-"""The bytes inside an object that is plain, gzip or BGZF, in bounded memory.
+"""The bytes inside an object that is plain, gzip, BGZF or bzip2, in bounded memory.
 
 Sources: RFC 1952 (gzip) and SAM specification v1, section 4.1 (BGZF). The kind is told by the
 first bytes, never by the name. BGZF blocks are inflated and checked one by one; data that ends
@@ -24,6 +24,7 @@ BGZF_MAGIC = b"\x1f\x8b\x08\x04"
 HEADER = struct.Struct("<4s6xH2sHH")  # of a block whose only extra field is BC
 TRAILER = struct.Struct("<II")
 GZIP_MAGIC = b"\x1f\x8b"
+BZIP2_MAGIC = b"BZh"
 EOF_BLOCK = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 CUT_HINT = "the object was cut short: fetch or upload it again and compare its size"
 
@@ -38,7 +39,9 @@ def pieces(
     """
     with source.open() as stream:
         head = _read_at_least(stream, b"", 18)
-        if not head.startswith(GZIP_MAGIC):
+        if head.startswith(BZIP2_MAGIC):
+            yield from _Bzip2(source.uri, stream, head, progress).pieces()
+        elif not head.startswith(GZIP_MAGIC):
             yield from _plain(stream, head, progress)
         elif _block_size(head, 0) is None:
             yield from _Gzip(source.uri, stream, head, progress).pieces()
@@ -233,6 +236,56 @@ class _Gzip:
         if len(self.data) < 2:
             self.data = _read_at_least(self.stream, self.data, len(self.data) + 1)
             self.progress(self.done)
+        return bool(self.data)
+
+    def _where(self) -> str:
+        return f"{self.uri}, byte {self.done}"
+
+
+class _Bzip2:
+    """One or more bzip2 streams; slow, and not what a VCF should be in, but unambiguous."""
+
+    def __init__(
+        self, uri: str, stream: BinaryIO, head: bytes, progress: Callable[[int], None]
+    ) -> None:
+        self.uri, self.stream, self.data, self.progress = uri, stream, head, progress
+        self.done = 0  # raw bytes before `data`
+        self.empty = 0
+
+    def pieces(self) -> Iterator[bytes]:
+        while self.data or self._more():
+            held = False
+            for content in self._member():
+                held = True
+                yield content
+            self.empty += not held
+            if self.empty > EMPTY_BLOCKS_LIMIT:
+                raise _too_many_empty(self._where())
+
+    def _member(self) -> Iterator[bytes]:
+        from bz2 import BZ2Decompressor
+
+        inflater = BZ2Decompressor()
+        while not inflater.eof:
+            if inflater.needs_input and not self.data and not self._more():
+                raise BadSource("the bzip2 data ends inside a stream", self._where(), CUT_HINT)
+            data = self.data if inflater.needs_input else b""
+            try:
+                content = inflater.decompress(data, PIECE_BYTES)
+            except OSError as error:
+                what = "the bzip2 data does not inflate"
+                raise BadSource(what, self._where(), "fetch the object again") from error
+            if data:
+                self.done += len(data)
+                self.data = b""
+            if content:
+                yield content
+        self.data = inflater.unused_data
+        self.done -= len(self.data)
+
+    def _more(self) -> bool:
+        self.data = self.stream.read(READ_BYTES)
+        self.progress(self.done)
         return bool(self.data)
 
     def _where(self) -> str:

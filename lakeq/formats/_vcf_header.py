@@ -74,7 +74,7 @@ def parse_header(text: bytes, uri: str) -> Header:
     references = []
     for number, line in enumerate(lines[1:-1], start=2):
         key, _, value = line[2:].partition("=")
-        where = f"{uri}, line {number}"
+        where = f"{uri}, line {number}, {key}"
         if key in REFERENCE_KEYS:
             references.append(value)
         if key == LIFTED_KEY:
@@ -84,7 +84,7 @@ def parse_header(text: bytes, uri: str) -> Header:
         elif key in ("INFO", "FORMAT"):
             _add_field(header.info if key == "INFO" else header.format, key, value, where)
     header.reference = "\n".join(references[:1000])
-    _add_columns(header, lines[-1], f"{uri}, line {len(lines)}")
+    _add_columns(header, lines[-1], f"{uri}, line {len(lines)}, #CHROM")
     return header
 
 
@@ -93,7 +93,7 @@ def _version(line: str, uri: str) -> str:
     if match is None or not match[1].startswith("4."):
         raise BadSource(
             f"not a VCF of version 4: {line[:80]!r}",
-            f"{uri}, line 1",
+            f"{uri}, line 1, fileformat",
             "the first line must read ##fileformat=VCFv4.x; bcftools view writes one",
         )
     return match[1]

@@ -27,7 +27,6 @@ _OTHERS = {
     b"CRAM": ("a CRAM file, not a VCF", "call variants first"),
     b"TBI\x01": ("a tabix index, not a VCF", "name the .vcf.gz beside it"),
     b"CSI\x01": ("a CSI index, not a VCF", "name the .vcf.gz beside it"),
-    b"BZh": ("compressed with bzip2", "decompress it, then compress it with bgzip"),
     b"\xfd7zXZ": ("compressed with xz", "decompress it, then compress it with bgzip"),
     b"\x28\xb5\x2f\xfd": ("compressed with zstd", "decompress it, then compress it with bgzip"),
     b"\x1f\x9d": ("compressed with compress", "decompress it, then compress it with bgzip"),
@@ -48,6 +47,8 @@ class VcfText:
         self, source: SourceObject, progress: Callable[[int], None] = lambda _: None
     ) -> None:
         self.uri = source.uri
+        self.ended = True  # whether the last line ends in a newline; known after the last chunk
+        self.header_text = b""
         self._pieces = pieces(source, progress)
         self._rest = b""
         self.header: Header = self._read_header()
@@ -73,17 +74,19 @@ class VcfText:
                     text += piece
                     continue
                 end = len(text)  # a header alone may end without a newline
+                self.ended = False
             if text[cursor : cursor + 2] != b"##":
                 self._check_columns(bytes(text[cursor : min(end, cursor + 80)]), lines + 1)
                 self._rest = bytes(text[end + 1 :])
-                return parse_header(bytes(text[:end]), self.uri)
+                self.header_text = bytes(text[:end])
+                return parse_header(self.header_text, self.uri)
             cursor, lines = end + 1, lines + 1
 
     def _check_columns(self, line: bytes, number: int) -> None:
         if not line.startswith(b"#CHROM"):
             raise BadSource(
                 f"no #CHROM line before {line.decode('utf-8', 'replace')!r}",
-                f"{self.uri}, line {number}",
+                f"{self.uri}, line {number}, #CHROM",
                 "a VCF has ## lines, one #CHROM line, then the records; was the header cut off?",
             )
 
@@ -106,6 +109,7 @@ class VcfText:
             size += len(piece)
         if size:
             if held[size - 1] != 10:
+                self.ended = False
                 held[size] = 10
                 size += 1
             yield np.frombuffer(held, np.uint8), size
@@ -138,7 +142,7 @@ def _refuse_others(head: bytes, uri: str) -> None:
         if head.startswith(magic):
             raise BadSource(f"this is {what}", f"{uri}, byte 0", hint)
     if not head:
-        raise BadSource("the object is empty", uri, "fetch or upload it again")
+        raise BadSource("the object is empty", f"{uri}, byte 0", "fetch or upload it again")
     if b"\0" in head:
         raise BadSource(
             f"a binary file, not a VCF: it begins {head[:8].hex(' ')}",
@@ -149,6 +153,6 @@ def _refuse_others(head: bytes, uri: str) -> None:
         first = head.splitlines()[0][:80].decode("utf-8", "replace")
         raise BadSource(
             f"no VCF header: the first line is {first!r}",
-            f"{uri}, line 1",
+            f"{uri}, line 1, fileformat",
             "the first line must read ##fileformat=VCFv4.x; was the header cut off?",
         )

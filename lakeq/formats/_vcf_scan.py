@@ -325,7 +325,7 @@ def _call(
         called += alleles[i] >= 0
         reference += alleles[i] == 0
         highest = max(highest, alleles[i])
-    if highest > alts:
+    if highest > max(alts, 1):  # 0/1 where ALT is '.': an allele that the line does not spell
         return BAD_ALLELE, p, 0, False, False, 0
     if reference == ploidy:
         return DONE, stop, called, False, narrow, ploidy
@@ -390,6 +390,9 @@ def _alleles(buf: U8, p: int, alleles: I32) -> tuple[int, int, bool, bool]:
         if c == BAR or c == SLASH:
             phased = phased and c == BAR
             p += 1
+            c = buf[p]
+            if c == TAB or c == COLON or c == NEWLINE or c == RETURN:  # 0/0| has two alleles
+                return ploidy, p, phased, False
         elif c == TAB or c == COLON or c == NEWLINE or c == RETURN:
             return ploidy, p, phased, narrow and ploidy <= 2
         else:

@@ -7,7 +7,8 @@ gzip or BGZF. What the tables mean is in docs/reference/tables.md; how the text 
 - counts come from the genotypes; where a line has none, ac and an are INFO/AC and INFO/AN;
 - symbolic alleles, `*` and breakends stay as text;
 - a file that breaks off, or a line that breaks the specification in what is read here, is
-  refused: half a result is an error too.
+  refused: half a result is an error too; other deviations are counted, with the first line, or
+  under `strict` refused as well (docs/explanation/vcf.md).
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ def read(
     wanted = {role: t for role in ROLES for t in tables.values() if _role(t) == role}
     if not wanted:
         return
+    if context.options.strict:
+        from lakeq.formats._vcf_strict import refuse_deviations
+
+        refuse_deviations(source)
     text = VcfText(source, context.progress)
     assembly = next(iter(wanted.values())).assembly or context.dataset.assembly
     check_assembly(text.header, assembly, source.uri)
@@ -66,6 +71,7 @@ def _read(
 ) -> Iterator[TableBatch]:
     from lakeq.formats._vcf_batch import Batches, Groups
     from lakeq.formats._vcf_call_rows import CallsTable
+    from lakeq.formats._vcf_lenient import Deviations
     from lakeq.formats._vcf_rows import BatchRows, FileFacts
     from lakeq.formats._vcf_tables import TableBuilder, info_keys
 
@@ -78,15 +84,19 @@ def _read(
         TableBuilder(t, context.dataset, genotypes=role == "genotypes") for role, t in sites.items()
     ]
     calls = CallsTable(wanted["calls"], facts, context.temp_dir) if "calls" in wanted else None
+    deviations = Deviations(text.header, context.notes)
+    deviations.check_header(text.header_text)
     try:
         for batch in Batches(text, groups, calls.keys if calls else ()):
             rows = BatchRows(batch, facts)
+            deviations.check(rows)
             for builder in builders:
                 yield from builder.batches(rows)
             if calls:
                 calls.add(rows)
         if calls:
             yield from calls.batches()
+        deviations.report(ended=text.ended, last_line=text.line)
     finally:
         text.close()
         if calls:
