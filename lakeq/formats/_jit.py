@@ -1,9 +1,9 @@
 """Compiles the loops of the formats with numba and keeps the machine code on disk.
 
 Importing numba and looking up its cached code takes half a second of CPU, more than reading most
-objects. So on Linux on x86-64 the machine code of each kernel is kept as a file of its own, and a
-later process maps that file and calls it without numba (`_native`). Elsewhere, for a kernel that
-needs numba's runtime, and where nothing can be kept, numba calls it as usual.
+objects. So the machine code of each kernel is kept as a file of its own, and a later process loads
+that file and calls it without numba (`_native`). A kernel that needs numba's runtime, and any
+where nothing can be kept, is called by numba as usual.
 """
 
 from __future__ import annotations
@@ -122,9 +122,16 @@ def _machine_code(
     compiled = dispatcher.overloads[signature]
     result = {"int64": "i", "none": ""}.get(str(compiled.signature.return_type))
     data = compiled.library.serialize_using_object_code()[2][0]
-    if result is None:
+    if result is None or not _calls(compiled.library) <= _native.CALLABLE:
         return None
     return _native.Code(data, compiled.fndesc.llvm_func_name, result, _native.width(types))
+
+
+def _calls(library: Any) -> set[str]:
+    """The functions outside of it that compiled code may call."""
+    module = library._final_module  # noqa: SLF001  # there is no public way
+    names = {f.name for f in module.functions if f.is_declaration}
+    return {name for name in names if not name.startswith("llvm.")}
 
 
 def _numba_type(numba: Any, argument: Any) -> Any:
@@ -182,7 +189,7 @@ def _njit(**options: Any) -> Any:
 def _folder() -> Path | None:
     """Where machine code is kept, or None."""
     wanted = os.environ.get(FOLDER_VARIABLE, "")
-    if wanted == "numba" or not _native.supported():
+    if wanted == "numba":
         return None
     if wanted:
         return _native.writable(Path(wanted))

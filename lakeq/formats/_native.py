@@ -1,11 +1,11 @@
-"""Machine code of kernels as files: kept, loaded and called without the compiler.
+"""Machine code of kernels as files: kept, loaded through LLVM and called without numba.
 
-Source: System V ABI, x86-64 supplement, sections 4.4 (relocation) and 3.2 (calls), and numba's
-calling convention (numba.core.callconv.CPUCallConv): a function takes a pointer to its result, a
-pointer for an exception, then its arguments flattened, and returns a status. An array is seven
-words when it has one dimension: two owners (none here), elements, bytes of an element, the data,
-its length and its stride. Code that needs anything but itself and libc's memory functions is not
-loaded here.
+numba's import and first dispatch cost half a second of CPU; LLVM's binding alone 0.06 s. Source:
+numba's calling convention (numba.core.callconv.CPUCallConv): a function takes a pointer to its
+result, a pointer for an exception, then its arguments flattened, and returns a status. An array is
+seven words when it has one dimension: two owners (none here), elements, bytes of an element, the
+data, its length and its stride. Code that needs anything but itself and the memory functions of
+the C library is not kept.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import mmap
 import os
 import struct
-import sys
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -29,24 +27,12 @@ Types = tuple[Any, ...]
 Native = Callable[[list[Any]], Any]
 
 _MAGIC = b"lakeq kernel 1\n"
-_HEAD = struct.Struct(
-    "<16s32sII2sH"
-)  # magic, stamp, crc32, bytes of the entry's name, result, words
-_ELF = struct.Struct("<16sHHIQQQIHHHHHH")
-_SECTION = struct.Struct("<IIQQQQIIQQ")
-_SYMBOL = struct.Struct("<IBBHQQ")
-_RELOCATION = struct.Struct("<QQq")
-_SYMTAB, _RELA, _NOBITS, _ALLOCATED = 2, 4, 8, 2
-_UNDEFINED, _ABSOLUTE, _COMMON = 0, 0xFFF1, 0xFFF2
-_R_64, _R_PC32, _R_PLT32, _R_PC64 = 1, 2, 4, 24
-# What code may call. numba frees an array through the last one when its owner's count falls to
-# zero; the arrays given here have no owner, so it is never reached.
-_LIBC = {
-    b"memcpy": "memcpy",
-    b"memmove": "memmove",
-    b"memset": "memset",
-    b"NRT_MemInfo_call_dtor": "abort",
-}
+# magic, stamp, crc32, bytes of the entry's name, result, words
+_HEAD = struct.Struct("<16s32sII2sH")
+# numba frees an array through this when its owner's count falls to zero; the arrays given here have
+# no owner, so it is never reached.
+_FREES = "NRT_MemInfo_call_dtor"
+CALLABLE = frozenset({"memcpy", "memmove", "memset", _FREES})
 _OK = (0, -2)  # -2: returned None
 
 
@@ -107,22 +93,13 @@ def width(types: Types) -> int:
     return words
 
 
-def supported() -> bool:
-    """Whether machine code can be loaded here: on Linux on x86-64."""
-    return sys.platform == "linux" and os.uname().machine == "x86_64" and sys.maxsize > 1 << 32
-
-
+@cache
 def processor() -> str:
     """What the code may be compiled for: the model and abilities of the processor."""
-    try:
-        with Path("/proc/cpuinfo").open("rb") as file:
-            first = file.read(1 << 14).split(b"\n\n")[0]
-    except OSError:
-        return ""
-    wanted = (b"vendor_id", b"cpu family", b"model", b"flags")
-    return "; ".join(
-        line.decode("ascii", "replace") for line in first.splitlines() if line.startswith(wanted)
-    )
+    from llvmlite import binding as llvm
+
+    features = llvm.get_host_cpu_features().flatten()
+    return f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}"
 
 
 def file_name(function: Callable[..., Any], types: Types) -> str:
@@ -138,7 +115,7 @@ def writable(folder: Path) -> Path | None:
         facts = folder.stat()
     except OSError:
         return None
-    trusted = facts.st_uid in (os.getuid(), 0) and not facts.st_mode & 0o002
+    trusted = facts.st_uid in (os.getuid(), 0) and not facts.st_mode & 0o022
     return folder if trusted and os.access(folder, os.W_OK) else None
 
 
@@ -173,9 +150,14 @@ def load(path: Path, stamp: str) -> Native | None:
 
 
 def loaded(code: Code) -> Native | None:
-    """A function that takes the words of a call; None when the code needs what is not here."""
-    address = _Image(code.data).address(code.entry.encode())
-    if address is None:
+    """A function that takes the words of a call; None when the code has no such function."""
+    from llvmlite import binding as llvm
+
+    engine = _engine()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code.data))
+    engine.finalize_object()
+    address = engine.get_function_address(code.entry)
+    if not address:
         return None
     words = [ctypes.c_int64] * code.words
     function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *words)(address)
@@ -190,112 +172,16 @@ def loaded(code: Code) -> Native | None:
     return call
 
 
-_images: list[Any] = []  # memory that holds code, for as long as the process runs
-
-
-class _Image:
-    """One relocatable ELF object, laid out in memory that can be executed."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        header = _ELF.unpack_from(data)
-        table, count = header[6], header[12]
-        self._sections = [_SECTION.unpack_from(data, table + 64 * i) for i in range(count)]
-        names = self._sections[header[13]]
-        self._names = [_text(data, names[4] + section[0]) for section in self._sections]
-
-    def address(self, entry: bytes) -> int | None:
-        """Where the function `entry` stands once the object is in memory; None if it cannot be."""
-        at, size = self._places()
-        symbols, size = self._symbols(size)
-        memory = mmap.mmap(-1, max(size, 1))
-        base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        for index, place in at.items():
-            kind, start, length = (self._sections[index][i] for i in (1, 4, 5))
-            if kind != _NOBITS:
-                memory[place : place + length] = self._data[start : start + length]
-        values = [self._value(symbol, at, base) for symbol in symbols]
-        for section in self._sections:
-            relocates = section[1] == _RELA and section[7] in at
-            if relocates and not self._relocate(section, memory, base, at[section[7]], values):
-                return None
-        found = next((v for s, v in zip(symbols, values, strict=True) if s[0] == entry), None)
-        if found is None or not _executable(base, len(memory)):
-            return None
-        _images.append(memory)
-        return found
-
-    def _places(self) -> tuple[dict[int, int], int]:
-        """Where each section that is needed at run time goes, and where they end."""
-        at, end = {}, 0
-        for index, section in enumerate(self._sections):
-            if section[2] & _ALLOCATED and self._names[index] != b".eh_frame":
-                align = max(section[8], 16)
-                at[index] = -(-end // align) * align
-                end = at[index] + section[5]
-        return at, end
-
-    def _symbols(self, end: int) -> tuple[list[tuple[bytes, int, int]], int]:
-        """Name, section and offset of each symbol; common ones get a place behind `end`."""
-        symbols = []
-        for section in self._sections:
-            if section[1] != _SYMTAB:
-                continue
-            strings = self._sections[section[6]][4]
-            for start in range(section[4], section[4] + section[5], _SYMBOL.size):
-                name, _, _, index, value, size = _SYMBOL.unpack_from(self._data, start)
-                if index == _COMMON:
-                    end = -(-end // 16) * 16
-                    value, end = end, end + size
-                symbols.append((_text(self._data, strings + name), index, value))
-        return symbols, end
-
-    @staticmethod
-    def _value(symbol: tuple[bytes, int, int], at: dict[int, int], base: int) -> int | None:
-        name, index, value = symbol
-        if index == _COMMON:
-            return base + value
-        if index == _ABSOLUTE:
-            return value
-        if index == _UNDEFINED:
-            return _libc(name) if name in _LIBC else None
-        return base + at[index] + value if index in at else None
-
-    def _relocate(
-        self, section: Any, memory: mmap.mmap, base: int, place: int, values: list[int | None]
-    ) -> bool:
-        """Write the addresses that one section refers to; False for a kind that is not known."""
-        for start in range(section[4], section[4] + section[5], _RELOCATION.size):
-            offset, info, addend = _RELOCATION.unpack_from(self._data, start)
-            value, kind = values[info >> 32], info & 0xFFFFFFFF
-            if value is None:
-                return False
-            to, here = place + offset, base + place + offset
-            if kind == _R_64:
-                struct.pack_into("<Q", memory, to, (value + addend) & (1 << 64) - 1)
-            elif kind == _R_PC64:
-                struct.pack_into("<q", memory, to, value + addend - here)
-            elif kind in (_R_PC32, _R_PLT32) and -(1 << 31) <= value + addend - here < 1 << 31:
-                struct.pack_into("<i", memory, to, value + addend - here)
-            else:
-                return False
-        return True
-
-
-def _text(data: bytes, start: int) -> bytes:
-    return data[start : data.index(b"\0", start)]
-
-
 @cache
-def _libc(name: bytes) -> int | None:
-    function = getattr(ctypes.CDLL(None), _LIBC[name])
-    return ctypes.cast(function, ctypes.c_void_p).value
+def _engine() -> Any:
+    """What holds the loaded code, for as long as the process runs."""
+    from llvmlite import binding as llvm
 
-
-def _executable(base: int, size: int) -> bool:
-    """Make memory executable and read-only; False where the system forbids that."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    whole = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-    return not libc.mprotect(
-        ctypes.c_void_p(base), ctypes.c_size_t(whole), mmap.PROT_READ | mmap.PROT_EXEC
-    )
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    if llvm.address_of_symbol(_FREES) is None:  # numba brings the real one when it is here
+        abort = ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p).value
+        llvm.add_symbol(_FREES, abort)
+    target = llvm.Target.from_default_triple()
+    machine = target.create_target_machine(codemodel="jitdefault", jit=True)
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
