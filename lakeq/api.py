@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 from lakeq.errors import UsageError
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from lakeq._convert_select import Selection
+    from lakeq.arrays import Order, Values
     from lakeq.catalog import Catalog, Column, Dataset, Table
     from lakeq.config import Settings
     from lakeq.convert import IngestReport
@@ -126,6 +129,40 @@ class Lake:
             across_assemblies=across_assemblies,
             max_rows=max_rows,
         )
+
+    def open_radar(
+        self,
+        site: str,
+        time: object,
+        *,
+        sweeps: Sequence[int] | None = None,
+        moments: Sequence[str] | None = None,
+        order: Order = "azimuth",
+        values: Values = "scaled",
+        tolerance: timedelta | None = None,
+        dataset: str = "nexrad",
+    ) -> xr.DataTree:
+        """One radar volume as an xarray DataTree after FM301/CfRadial2: a node for each sweep.
+
+        `site` is the radar, such as KTLX, `time` the UTC start of the volume to the second, as
+        text, datetime or numpy's; with a `tolerance` the volume that starts nearest to it. Only
+        the rows and columns of `sweeps` (numbers from 0) and `moments` (DBZH, VRADH, WRADH, ZDR,
+        PHIDP, RHOHV, CCORH) are read; the root's attributes say how many bytes and dollars.
+
+        Rays are sorted by azimuth, or with order="time" stand as they were measured, `time` then
+        being their dimension. `values` "scaled" are those of xradar, to the last bit: codes that
+        say below threshold or range folded are scaled like all others, -33 and -32.5 for DBZH;
+        "masked" makes both NaN; "codes" are the integers that the radar sent. Moments whose gates
+        lie elsewhere than those of `range` have a dimension of their own, `range_NAME`. Sweeps
+        that are not whole have the rays there are, and the attribute complete = 0.
+
+        Raises `NotFound`, which names the nearest volume times, sweeps or moments.
+        """
+        from lakeq import arrays
+
+        self.catalog.dataset(dataset, "open_radar")
+        choice = arrays.Choice(sweeps, moments, order, values)
+        return arrays.open_radar(self.sql, site, time, choice, tolerance=tolerance, dataset=dataset)
 
     def ingest(  # noqa: PLR0913  # options by keyword, as the command has them
         self,
