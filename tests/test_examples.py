@@ -16,7 +16,11 @@ SCRIPTS = sorted((ROOT / "examples").rglob("*.py"))
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
 def test_example_runs(script: Path, tmp_path: Path) -> None:
-    arguments = [str(tmp_path / "made")] if script.name in ("demo.py", "make_cohort.py") else []
+    arguments = (
+        [str(tmp_path / "made")]
+        if script.name in ("demo.py", "make_cohort.py", "make_volume.py")
+        else []
+    )
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
         cwd=tmp_path,
