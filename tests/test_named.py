@@ -18,6 +18,13 @@ NAMES = {
     "cohort_frequency",
     "variants_in_gene",
     "private_alleles",
+    "reflectivity_in_box",
+    "echo_top",
+    "gauge_rain",
+    "hail_cores",
+    "velocity_couplets",
+    "missing_sweeps",
+    "vcp_use",
 }
 HEAD = """-- What is asked?
 -- param: sample string = 'it''s'  the sample
