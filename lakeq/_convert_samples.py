@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lakeq.errors import AccessDenied, BadSource, NotFound, UsageError
 from lakeq.formats import Sample
@@ -115,12 +115,14 @@ class Roster:
         """All samples by number, as rows of the samples table."""
         import pyarrow as pa
 
+        from lakeq.formats._arrow import values
+
         ordered = sorted(self._now.values(), key=lambda sample: sample.number)
         objects: dict[str, list[str]] = {sample.name: [] for sample in ordered}
         for uri, names in sorted((self._members or {}).items()):
             for name in names:
                 objects[name].append(uri)
-        columns = {
+        columns: dict[str, list[Any]] = {
             "sample": [sample.name for sample in ordered],
             "number": [sample.number for sample in ordered],
             "population": [sample.population for sample in ordered],
@@ -128,8 +130,8 @@ class Roster:
             "sex": [sample.sex for sample in ordered],
             OBJECTS: [objects[sample.name] for sample in ordered],
         }
-        nothing = [None] * len(ordered)
-        arrays = [pa.array(columns.get(field.name, nothing), field.type) for field in schema]
+        nothing: list[Any] = [None] * len(ordered)
+        arrays = [values(columns.get(field.name, nothing), field.type) for field in schema]
         return pa.record_batch(arrays, schema=schema)
 
 

@@ -33,6 +33,7 @@ from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
 from lakeq._lake_io import WarehouseIO
+from lakeq._lake_metrics import leaves, of_footer, serialized
 from lakeq._lake_parquet import NewFile, members_of, read_metadata
 from lakeq._lake_pointers import CATALOG_NAME, Pointers, Switch, split
 from lakeq._lake_schema import SOURCE, evolve, partition_spec, properties, schema_of
@@ -409,29 +410,22 @@ def contents_of(files: WarehouseIO, file: DataFile) -> Sequence[tuple[str, int]]
 
 def data_files(metadata: TableMetadata, new: Collection[NewFile]) -> list[DataFile]:
     """The manifest's records of new files: counts and bounds from their footers, and partitions."""
-    from pyiceberg.io.pyarrow import (
-        compute_statistics_plan,
-        data_file_statistics_from_parquet_metadata,
-        parquet_path_to_id_mapping,
-    )
-
     schema = metadata.schema()
-    columns = compute_statistics_plan(schema, metadata.properties)
-    ids = parquet_path_to_id_mapping(schema)
+    columns = leaves(schema, dict(metadata.properties))
     records = []
     for file in new:
         _check_ids(schema, file)
-        statistics = data_file_statistics_from_parquet_metadata(file.metadata, columns, ids)
+        metrics = of_footer(file.metadata, columns)
         record = DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=file.path,
             file_format=FileFormat.PARQUET,
-            partition=statistics.partition(metadata.spec(), schema),
+            partition=metrics.partition(metadata.spec(), schema),
             file_size_in_bytes=file.size_bytes,
             sort_order_id=None,
             equality_ids=None,
             key_metadata=None,
-            **statistics.to_serialized_dict(),
+            **serialized(metrics, columns),
         )
         record.spec_id = metadata.default_spec_id
         records.append(record)

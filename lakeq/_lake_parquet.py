@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -39,7 +40,6 @@ FOOTER_GUESS_BYTES = 64 << 10
 MAX_FOOTER_BYTES = 64 << 20  # SAFETY.md, T5
 SOURCES_KEY = "lakeq.sources"  # in a footer: JSON [[object, rows], ...]
 ORDER_KEY = "lakeq.order"  # in a footer: what the rows are sorted by
-_SOURCE_CHUNK_ROWS = 1 << 16
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -152,6 +152,7 @@ class FileWriter:
         self._bytes_per_row = 0.0  # compressed, of the row groups written so far
         self._written_rows = 0
         self._written_bytes = 0
+        self._writer: pq.ParquetWriter | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows; a row group is written when enough are there.
@@ -195,11 +196,11 @@ class FileWriter:
         if self._source is None:
             self._count(columns[-1])
         else:
-            columns.append(self._source_column(rows.num_rows))
+            columns.append(_repeated(self._source, rows.num_rows))
             self._members[self._source] += rows.num_rows
         try:
-            group = pa.Table.from_arrays(columns, schema=self._schema)
-            self._writer.write_table(group, row_group_size=max(1, group.num_rows))
+            group = pa.Table.from_arrays(columns, schema=self._typed(columns))
+            self._writer_of(group.schema).write_table(group, row_group_size=max(1, rows.num_rows))
             self._written_rows += group.num_rows
             self._written_bytes = self._sink.tell()
             self._bytes_per_row = self._written_bytes / self._written_rows
@@ -209,14 +210,6 @@ class FileWriter:
     def _count(self, sources: pa.ChunkedArray) -> None:
         for found in sources.value_counts().to_pylist():
             self._members[found["values"]] += found["counts"]
-
-    def _source_column(self, rows: int) -> pa.ChunkedArray:
-        import pyarrow as pa
-
-        chunk = pa.repeat(self._source, min(rows, _SOURCE_CHUNK_ROWS))
-        whole, rest = divmod(rows, _SOURCE_CHUNK_ROWS)
-        chunks = [chunk] * whole + ([chunk.slice(0, rest)] if rest else [])
-        return pa.chunked_array(chunks, pa.string())
 
     @cached_property
     def _sink(self) -> Any:
@@ -228,28 +221,41 @@ class FileWriter:
         except OSError as error:
             raise os_error(error, f"cannot write: {error}", self._local) from error
 
-    @cached_property
-    def _writer(self) -> pq.ParquetWriter:
+    def _typed(self, columns: Sequence[Any]) -> pa.Schema:
+        """The file's schema, with dictionaries of strings where `columns` are that."""
+        import pyarrow as pa
+
+        return pa.schema(
+            field.with_type(column.type) if pa.types.is_dictionary(column.type) else field
+            for field, column in zip(self._schema, columns, strict=True)
+        )
+
+    def _writer_of(self, schema: pa.Schema) -> pq.ParquetWriter:
+        """The writer of the file, begun with its first batch."""
         import pyarrow.parquet as pq
 
-        return pq.ParquetWriter(self._sink, self._schema, **layout(self._table, self._schema))
+        if self._writer is None:
+            arguments = layout(self._table, self._schema)
+            self._writer = pq.ParquetWriter(self._sink, schema, **arguments)
+        return self._writer
 
     def close(self) -> NewFile:
         """Finish the file: on the disk, or in S3, when this returns."""
         while self._pending_rows:
             self.flush()
         members = tuple(sorted(self._members.items()))
+        writer = self._writer_of(self._schema)
         try:
             if self._source is None:
-                self._writer.add_key_value_metadata(_notes(members, self._order))
-            self._writer.close()
+                writer.add_key_value_metadata(_notes(members, self._order))
+            writer.close()
             self._sink.close()
             with self._local.open("rb") as file:
                 sync(file.fileno())
             size = self._local.stat().st_size
         except OSError as error:
             raise os_error(error, f"cannot write: {error}", self._path) from error
-        metadata = self._writer.writer.metadata
+        metadata = writer.writer.metadata
         if is_s3(self._path):
             self._files.upload(self._local, self._path)
             self._local.unlink()
@@ -262,6 +268,18 @@ class FileWriter:
         if "_sink" in self.__dict__:
             self._sink.close()
         self._local.unlink(missing_ok=True)
+
+
+def _repeated(text: str, rows: int) -> pa.Array:
+    """`text`, `rows` times; `pyarrow.repeat` would import pandas to look at it."""
+    import pyarrow as pa
+
+    data = text.encode()
+    ends = len(data).to_bytes(4, sys.byteorder)
+    buffers = [None, pa.py_buffer(bytes(4) + ends), pa.py_buffer(data)]
+    values = pa.Array.from_buffers(pa.string(), 1, buffers)
+    numbers = pa.Array.from_buffers(pa.int32(), rows, [None, pa.py_buffer(bytes(4 * rows))])
+    return pa.DictionaryArray.from_arrays(numbers, values, safe=False)
 
 
 def _notes(members: Sequence[tuple[str, int]], order: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import NoReturn
@@ -14,6 +15,7 @@ from lakeq.errors import LakeqError
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
+GARBAGE_OBJECTS = 1 << 16  # looked for after so many; imports make 700 every millisecond
 COMMANDS = {  # in the order in which one meets them: the module of each
     "sql": "sql",
     "ingest": "ingest",
@@ -86,6 +88,8 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented code; no traceback for expected errors."""
+    gc.set_threshold(GARBAGE_OBJECTS)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's would spin, and have no work
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()

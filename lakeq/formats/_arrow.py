@@ -52,6 +52,21 @@ def texts(values: Sequence[str | None]) -> pa.Array:
     return strings(offsets, pa.py_buffer(b"".join(encoded)), known)
 
 
+def values(items: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    """Strings, whole numbers or lists of them as `type_`; None as NULL."""
+    import pyarrow as pa
+
+    known = np.array([item is not None for item in items], bool)
+    if pa.types.is_list(type_):
+        inner = values([part for item in items for part in item or ()], type_.value_type)
+        offsets = np.zeros(len(items) + 1, np.int32)
+        np.cumsum([len(item or ()) for item in items], out=offsets[1:])
+        return lists(offsets, inner, known).cast(type_)
+    if pa.types.is_string(type_):
+        return texts(items)
+    return as_type(numbers(np.array([item or 0 for item in items], np.int64), known), type_)
+
+
 def strings(offsets: npt.NDArray[np.int32], data: pa.Buffer, known: Known = None) -> pa.Array:
     """A string array from its offsets and its UTF-8 bytes."""
     import pyarrow as pa
