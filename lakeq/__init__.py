@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lakeq import errors
-    from lakeq.api import Lake, connect
+    from lakeq.api import Lake, connect, plan
+    from lakeq.planner import Plan
     from lakeq.query import Report, Result
 
-__all__ = ["connect", "Lake", "Result", "Report", "errors"]
+__all__ = ["connect", "plan", "Plan", "Lake", "Result", "Report", "errors"]
 
-_HOMES = {"connect": "api", "Lake": "api", "Result": "query", "Report": "query"}
+_HOMES = {
+    "connect": "api",
+    "plan": "api",
+    "Plan": "planner",
+    "Lake": "api",
+    "Result": "query",
+    "Report": "query",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -178,7 +178,7 @@ def _files(header: dict[str, Any], numbers: memoryview) -> Iterator[DataFile]:
             path=header["root"] + path,
             size_bytes=size,
             rows=rows,
-            footer=Footer(leaves, *parts),
+            footer=Footer(leaves, parts[0], parts[1], parts[2]),
             partition=tuple((name, value) for name, value in partition),
             source=source,
             members=tuple((name, count) for name, count in members),

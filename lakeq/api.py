@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lakeq.errors import UsageError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lakeq.keys import Moment
     from lakeq.lake import IcebergLake
     from lakeq.named import NamedQuery
+    from lakeq.planner import Plan
     from lakeq.query import Result
     from lakeq.refresh import RefreshReport
     from lakeq.snapshot import SnapshotInfo, TableSnapshot
@@ -104,22 +105,52 @@ class Lake:
         at: int | str | datetime | None = None,
         across_assemblies: bool = False,
         max_rows: int | None = None,
+        **limits: object,
     ) -> Result:
         """Run one SELECT, or the named query `@name`, and return its rows and its report.
 
         `params` are bound to `$name` or `:name` in the text, never pasted into it. `at` is a
         snapshot id or a UTC time for all tables. `across_assemblies` lets tables of two genome
-        assemblies meet in a join. `max_rows` stops reading after so many rows.
+        assemblies meet in a join. `max_rows` stops reading after so many rows. `limits` are
+        `max_usd`, `max_bytes` and `max_seconds`, which come before those of the settings.
 
-        Raises `QueryRefused` and `AssemblyMismatch` before anything is read, `UnknownName` for a
-        table, `NotFound` for a table that is not ingested, `QueryFailed` with the engine's words.
+        Raises `BudgetRefused` before anything is read when the plan may pass a limit, and while
+        reading when the query does; `QueryRefused` and `AssemblyMismatch` before anything is read,
+        `UnknownName` for a table, `NotFound` for one that is not ingested, `QueryFailed` with the
+        engine's words.
+        """
+        from lakeq import config
+        from lakeq import query as _query
+
+        query, params = self._named(query, params)
+        return _query.run(
+            query,
+            datasets=self.catalog.datasets,
+            lake=self._iceberg,
+            settings=config.with_limits(self.settings, limits),
+            parameters=params,
+            at=at,
+            across_assemblies=across_assemblies,
+            max_rows=max_rows,
+        )
+
+    def plan(
+        self,
+        query: str,
+        params: Mapping[str, object] | None = None,
+        *,
+        at: int | str | datetime | None = None,
+        across_assemblies: bool = False,
+        max_rows: int | None = None,
+    ) -> Plan:
+        """What `sql` with the same arguments would read and cost; reads no data file.
+
+        Raises what `sql` raises before it reads, but for limits: a plan may pass them.
         """
         from lakeq import query as _query
 
-        if query.startswith("@"):
-            named = self.query(query)
-            query, params = named.sql, named.values(params or {})
-        return _query.run(
+        query, params = self._named(query, params)
+        ready = _query.prepare(
             query,
             datasets=self.catalog.datasets,
             lake=self._iceberg,
@@ -127,8 +158,18 @@ class Lake:
             parameters=params,
             at=at,
             across_assemblies=across_assemblies,
-            max_rows=max_rows,
+            stops=max_rows is not None,
         )
+        ready.place.close()
+        return ready.plan
+
+    def _named(
+        self, query: str, params: Mapping[str, object] | None
+    ) -> tuple[str, Mapping[str, object] | None]:
+        if not query.startswith("@"):
+            return query, params
+        named = self.query(query)
+        return named.sql, named.values(params or {})
 
     def open_radar(
         self,
@@ -302,3 +343,8 @@ def connect(path: str | Path | None = None, **settings: object) -> Lake:
     from lakeq import config
 
     return Lake(config.load({"lake": path, **settings}))
+
+
+def plan(query: str, params: Mapping[str, object] | None = None, **options: Any) -> Plan:
+    """What `query` will read and cost, on the lake that the settings name; see `Lake.plan`."""
+    return connect().plan(query, params, **options)

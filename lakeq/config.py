@@ -1,18 +1,18 @@
 """Settings and where each came from: flags > LAKEQ_* > ./lakeq.toml > user config > default.
 
 The user config is $XDG_CONFIG_HOME/lakeq/config.toml. Both files have the same keys: those of
-`KEYS`, with the ones of `s3` in a table `[s3]`. Environment names are the key in capitals with
-`_` for the dot: LAKEQ_LAKE, LAKEQ_S3_REGION. Only the user's own settings name an endpoint or
-credentials profile; a catalog never does. Budgets, tags and prices add up over the files: a
-project's budget never takes away the user's own, and a tag or price that stands twice is the
-nearer one.
+`KEYS`, with those of `s3` and `limits` in tables of that name. Environment names are the key in
+capitals with `_` for the dot: LAKEQ_LAKE, LAKEQ_S3_REGION. Only the user's own settings name an
+endpoint or credentials profile; a catalog never does. Budgets, tags and prices add up over the
+files: a project's budget never takes away the user's own, and a tag or price that stands twice is
+the nearer one.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -45,6 +45,18 @@ class S3Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one query may take; `None` is no limit.
+
+    Dollars are those that Athena would ask for the bytes read.
+    """
+
+    max_usd: Decimal | None = None
+    max_bytes: int | None = None
+    max_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a user may set, resolved.
 
@@ -73,6 +85,7 @@ class Settings:
     digest_rows: int = DIGEST_ROWS
     prices: Mapping[str, str] = field(default_factory=dict)
     s3: S3Settings = field(default_factory=S3Settings)
+    limits: Limits = field(default_factory=Limits)
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -167,6 +180,46 @@ def _switch(value: _Value, key: str) -> bool | None:
     return word in _TRUE
 
 
+def _number(value: _Value, key: str, wanted: str) -> Decimal | None:
+    """A number above 0; "" and "none" are no limit."""
+    given = value.given
+    if isinstance(given, str) and given.lower() in ("", "none"):
+        return None
+    try:
+        number = Decimal(str(given))
+    except InvalidOperation:
+        raise _bad(value, key, wanted) from None
+    if isinstance(given, bool) or not number.is_finite() or number < 0:
+        raise _bad(value, key, wanted)
+    return number
+
+
+def _dollars(value: _Value, key: str) -> Decimal | None:
+    text = value.given.lstrip("$") if isinstance(value.given, str) else value.given
+    return _number(_Value(text, value.origin, value.folder), key, 'dollars, such as 0.05 or "none"')
+
+
+def _seconds(value: _Value, key: str) -> float | None:
+    number = _number(value, key, 'seconds, such as 60 or "none"')
+    return None if number is None else float(number)
+
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+
+
+def _bytes(value: _Value, key: str) -> int | None:
+    text = str(value.given).strip()
+    digits = text.rstrip("BIKMGTbikmgt ")
+    unit = text[len(digits) :].strip().upper()
+    if text.lower() in ("", "none"):
+        return None
+    if unit not in _UNITS:
+        raise _bad(value, key, "bytes, such as 500MB or 2GiB")
+    number = _number(_Value(digits, value.origin, value.folder), key, "bytes, such as 500MB")
+    return None if number is None else int(number * _UNITS[unit])
+
+
 _READERS: Mapping[str, Callable[[_Value, str], object]] = {
     "lake": _path,
     "warehouse": _text,
@@ -187,6 +240,9 @@ _READERS: Mapping[str, Callable[[_Value, str], object]] = {
     "s3.endpoint_url": _text,
     "s3.anon": _switch,
     "s3.requester_pays": _switch,
+    "limits.max_usd": _dollars,
+    "limits.max_bytes": _bytes,
+    "limits.max_seconds": _seconds,
 }
 KEYS = tuple(_READERS)
 
@@ -226,11 +282,35 @@ def _lay_over(values: dict[str, list[_Value]], layer: Mapping[str, _Value]) -> N
 
 def _settings(values: Mapping[str, list[_Value]]) -> Settings:
     parsed = {key: _parsed(key, given) for key, given in values.items()}
-    parts = {key.removeprefix("s3."): v for key, v in parsed.items() if key.startswith("s3.")}
-    plain = {key: v for key, v in parsed.items() if not key.startswith("s3.")}
-    s3 = S3Settings(**parts)  # type: ignore[arg-type]  # each reader returns its field's type
+    plain = {key: value for key, value in parsed.items() if "." not in key}
+    # each reader returns its field's type
+    s3 = S3Settings(**_section(parsed, "s3"))  # type: ignore[arg-type]
+    limits = Limits(**_section(parsed, "limits"))  # type: ignore[arg-type]
     origins = {key: _origins(values.get(key, ())) for key in KEYS}
-    return Settings(**plain, s3=s3, origins=origins)  # type: ignore[arg-type]  # as above
+    return Settings(**plain, s3=s3, limits=limits, origins=origins)  # type: ignore[arg-type]
+
+
+def with_limits(settings: Settings, limits: Mapping[str, object]) -> Settings:
+    """`settings` with the given `max_usd`, `max_bytes` and `max_seconds`; None is not given."""
+    given = {name: value for name, value in limits.items() if value is not None}
+    for name in given:
+        if f"limits.{name}" not in _READERS:
+            names = [key.partition(".")[2] for key in KEYS if key.startswith("limits.")]
+            raise UnknownName.among("limit", name, names, "the arguments")
+    parsed = {
+        name: _READERS[f"limits.{name}"](_Value(value, "the arguments", Path()), name)
+        for name, value in given.items()
+    }
+    if not parsed:
+        return settings
+    # each reader returns its field's type
+    return replace(settings, limits=replace(settings.limits, **parsed))  # type: ignore[arg-type]
+
+
+def _section(parsed: Mapping[str, object], name: str) -> dict[str, object]:
+    """The keys of one table of the configuration, without its name."""
+    start = f"{name}."
+    return {key.removeprefix(start): v for key, v in parsed.items() if key.startswith(start)}
 
 
 def _parsed(key: str, given: Sequence[_Value]) -> object:
@@ -296,12 +376,12 @@ def _from_environment(environ: Mapping[str, str], folder: Path) -> dict[str, _Va
 
 
 def _from_overrides(overrides: Mapping[str, object], folder: Path) -> dict[str, _Value]:
-    by_argument = {key.replace(".", "_"): key for key in KEYS}
+    by_argument = {key.replace(".", "_").removeprefix("limits_"): key for key in KEYS}
     values = {}
     for name, given in overrides.items():
         key = _known(by_argument.get(name, name), "the arguments")
         if given is not None:
-            flag = "--" + key.removeprefix("s3.").replace("_", "-")
+            flag = "--" + key.rpartition(".")[2].replace("_", "-")
             values[key] = _Value(given, flag, folder)
     return values
 

@@ -148,3 +148,13 @@ def dollars(amount: Decimal) -> str:
 def _exact(amount: Decimal) -> Decimal:
     """Without an exponent of trailing zeros: 0.5, not 0.500000."""
     return amount.normalize() if amount else Decimal(0)
+
+
+def size(count: int) -> str:
+    """Bytes for people, in decimal units: 1.2 MB."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB", "PB"):
+        if value < 999.95:
+            break
+        value, unit = value / 1000, larger
+    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"

@@ -10,9 +10,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
-from lakeq import cost, engines, guard, plan
+from lakeq import cost, engines, guard, limits, planner
+from lakeq.cost import size
 from lakeq.engines import Access, ResultColumn, Row, Running
 from lakeq.errors import NotFound, UnknownName, UsageError
+from lakeq.planner import Plan, Planned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from lakeq.catalog import Dataset, Table
     from lakeq.config import Settings
+    from lakeq.cost import PriceBook
     from lakeq.snapshot import TableSnapshot
 
 ENGINE = "duckdb"
@@ -52,7 +55,8 @@ class Report:
     locally. `cost_usd` is what Athena asks for a scan of so many bytes. `s3_cost_usd` and
     `egress_usd` are what S3 asks for the requests and for bytes that leave the bucket's region;
     both are 0 for local files and where the bucket's owner pays. Prices of `prices_date`.
-    `notes` say what a reader of the rows should know, such as a slice that fell behind.
+    `notes` say what a reader of the rows should know, such as a slice that fell behind. `plan` is
+    what was said before the query ran.
     """
 
     rows: int
@@ -69,6 +73,7 @@ class Report:
     egress_usd: Decimal
     snapshots: Mapping[str, int]
     truncated: bool
+    plan: Plan
     prices_date: str
     notes: tuple[str, ...] = ()
 
@@ -79,7 +84,8 @@ class Report:
         values["seconds"] = round(self.seconds, 6)
         values["notes"] = list(self.notes)
         numbers = {k: float(v) for k, v in values.items() if isinstance(v, Decimal)}
-        return {**values, **numbers, "snapshots": dict(self.snapshots)}
+        snapshots = dict(self.snapshots)
+        return {**values, **numbers, "snapshots": snapshots, "plan": self.plan.to_dict()}
 
     def __str__(self) -> str:
         rows = f"{self.rows:,} {'row' if self.rows == 1 else 'rows'}"
@@ -102,22 +108,13 @@ class Report:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def size(count: int) -> str:
-    """Bytes for people, in decimal units: 1.2 MB."""
-    value, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB", "TB", "PB"):
-        if value < 999.95:
-            break
-        value, unit = value / 1000, larger
-    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
-
-
 @dataclass(slots=True)
 class _Bill:
     """What is needed to write the report once the rows are through."""
 
     running: Running
     tables: Mapping[str, TableSnapshot]
+    plan: Plan
     started: float
     notes: tuple[str, ...] = ()
     rows: int = 0
@@ -128,9 +125,9 @@ class _Bill:
         seconds = time.perf_counter() - self.started
         access = self.running.access()
         self.running.close()
-        used = plan.usage(self.tables.values(), access.reads)
+        used = planner.usage(self.tables.values(), access.reads)
         requests, billed_bytes, billed_requests = _over_s3(access)
-        book = cost.prices()
+        book = self.plan.prices
         return Report(
             rows=self.rows,
             seconds=seconds,
@@ -146,6 +143,7 @@ class _Bill:
             egress_usd=cost.egress_cost_usd(billed_bytes, book),
             snapshots={name: table.snapshot_id for name, table in self.tables.items()},
             truncated=self.truncated,
+            plan=self.plan,
             prices_date=book.date,
             notes=self.notes,
         )
@@ -173,13 +171,11 @@ class Result:
     def __init__(
         self,
         running: Running,
-        tables: Mapping[str, TableSnapshot],
-        started: float,
-        limit: int | None,
-        notes: tuple[str, ...] = (),
+        ready: Ready,
+        limit: int | None = None,
     ) -> None:
         self._running = running
-        self._bill = _Bill(running, tables, started, notes)
+        self._bill = _Bill(running, ready.tables, ready.plan, ready.started, ready.notes)
         self._limit = limit
         self._table: pa.Table | None = None
         self._report: Report | None = None
@@ -348,6 +344,29 @@ def _cell(value: object) -> str:
     return MISSING if value is None else str(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A query that the guard let pass and that is planned: all that is needed to run it.
+
+    `tables` are whole; `needed` are the same with only the files that the query may need.
+    """
+
+    place: engines.Engine
+    sql: str
+    parameters: Mapping[str, object]
+    explain: bool
+    tables: Mapping[str, TableSnapshot]
+    needed: Mapping[str, TableSnapshot]
+    plan: Plan
+    notes: tuple[str, ...]
+    started: float
+
+    def run(self, max_rows: int | None = None) -> Result:
+        """Start it."""
+        running = self.place.run(self.sql, self.parameters, self.needed, explain=self.explain)
+        return Result(running, self, max_rows)
+
+
 def run(
     sql: str,
     *,
@@ -362,10 +381,44 @@ def run(
     """Start one SELECT over the lake's tables.
 
     `parameters` are bound to `$name` (or `:name`) in the text; `at` is a snapshot or a time for
-    all tables. Raises what the guard, the lake and the engine raise; rows fail while being read.
+    all tables. Raises what the guard, the lake and the engine raise, and `BudgetRefused` before
+    anything is read when the plan may pass one of the settings' limits; rows fail while being read.
     """
     if max_rows is not None and max_rows < 0:
         raise UsageError(f"max_rows = {max_rows}: expected 0 or more", "the query")
+    ready = prepare(
+        sql,
+        datasets=datasets,
+        lake=lake,
+        settings=settings,
+        parameters=parameters,
+        at=at,
+        across_assemblies=across_assemblies,
+        stops=max_rows is not None,
+    )
+    try:
+        limits.check(settings.limits, ready.plan)
+        return ready.run(max_rows)
+    except BaseException:
+        ready.place.close()
+        raise
+
+
+def prepare(
+    sql: str,
+    *,
+    datasets: Mapping[str, Dataset],
+    lake: Snapshots,
+    settings: Settings,
+    parameters: Mapping[str, object] | None = None,
+    at: int | str | datetime | None = None,
+    across_assemblies: bool = False,
+    stops: bool = False,
+) -> Ready:
+    """Guard and plan one SELECT, and start nothing; `stops` when not all rows may be fetched.
+
+    The caller runs the query or closes its `place`.
+    """
     given = dict(parameters or {})
     started = time.perf_counter()
     place = engines.get(ENGINE, settings)
@@ -376,12 +429,53 @@ def run(
         names = [table.qualified for table in allowed.tables]
         _check_ingested(names, lake.tables())
         tables = dict(lake.read(names, at))
-        notes = _fallen_behind(allowed.tables, tables, lake, at)
-        running = place.run(allowed.sql, given, tables, explain=allowed.explain)
-        return Result(running, tables, started, max_rows, notes)
+        book = cost.prices(settings.prices)
+        if allowed.explain:
+            planned = planner.nothing(tables, book)
+        else:
+            planned = _planned(place, allowed.sql, given, tables, book, stops=stops)
+        return Ready(
+            place=place,
+            sql=allowed.sql,
+            parameters=given,
+            explain=allowed.explain,
+            tables=tables,
+            needed=planned.tables,
+            plan=planned.plan,
+            notes=_fallen_behind(allowed.tables, tables, lake, at),
+            started=started,
+        )
     except BaseException:
         place.close()
         raise
+
+
+# What DuckDB folds into the plan and may give another value when the query runs.
+_CLOCK = re.compile(
+    r"\b(age|now|today|get_current_\w+|(local|current_)\w*(date|time|timestamp)\w*"
+    r"|transaction_timestamp)\b",
+    re.IGNORECASE,
+)
+
+
+def _planned(
+    place: engines.Engine,
+    sql: str,
+    given: Mapping[str, object],
+    tables: Mapping[str, TableSnapshot],
+    book: PriceBook,
+    *,
+    stops: bool,
+) -> Planned:
+    literals = {name: place.literal(value) for name, value in given.items()}
+    known = None not in literals.values()
+    text = with_values(sql, {name: str(value) for name, value in literals.items()})
+
+    def explain() -> str:
+        return place.logical_plan(text, tables) if known else planner.UNKNOWN
+
+    timeless = not _CLOCK.search(sql)
+    return planner.make(tables, book, explain, stops=stops, timeless=timeless)
 
 
 def _fallen_behind(
@@ -456,6 +550,22 @@ def with_dollars(sql: str, names: Mapping[str, object]) -> str:
             _nest(inside, text, last)
         pieces.append(text)
         last = text
+    return "".join([*pieces, sql[end:]])
+
+
+def with_values(sql: str, literals: Mapping[str, str]) -> str:
+    """`sql` with the text of `literals` for `$name`, outside of strings, names and comments."""
+    pieces: list[str] = []
+    end = 0
+    dollar = -1
+    for token in _TOKEN.finditer(sql):
+        if token["word"] in literals and token.start() == dollar + 1 and dollar >= 0:
+            pieces[-1] = pieces[-1][:-1]
+            pieces += [sql[end : token.start()], f"({literals[token['word']]})"]
+        else:
+            pieces.append(sql[end : token.end()])
+        end = token.end()
+        dollar = token.start() if token["other"] == "$" else -1
     return "".join([*pieces, sql[end:]])
 
 

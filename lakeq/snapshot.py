@@ -42,18 +42,34 @@ class Leaf(NamedTuple):
     path: str
 
 
+class Bounds(NamedTuple):
+    """What a footer says of the values of one column chunk.
+
+    `low` and `high` are values that occur, None where the footer has none: numbers as stored
+    (microseconds and days since 1970 for times), text, booleans. `nulls` is -1 where unknown.
+    """
+
+    low: int | float | str | bool | None
+    high: int | float | str | bool | None
+    nulls: int
+    all_null: bool = False
+
+
 @dataclass(frozen=True)
 class Footer:
     """The layout of one Parquet file, packed: made into `RowGroup`s only when asked.
 
-    `rows` has one number per row group; `offsets` and `lengths` have one number per row group
-    and leaf, row group by row group.
+    `rows` has one number per row group; `offsets`, `lengths` and, where they are known, `bounds`
+    have one entry per row group and leaf, row group by row group. `size_bytes` is the footer's own
+    length with its 8 last bytes, 0 where it is not known.
     """
 
     leaves: tuple[Leaf, ...]
     rows: Sequence[int]
     offsets: Sequence[int]
     lengths: Sequence[int]
+    bounds: Sequence[Bounds | None] = ()
+    size_bytes: int = 0
 
     def row_groups(self) -> tuple[RowGroup, ...]:
         """The row groups in file order."""

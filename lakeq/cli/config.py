@@ -37,8 +37,9 @@ def show(origin: bool, format: str) -> None:
     found = settings()
     rows = []
     for key in KEYS:
-        home = found.s3 if key.startswith("s3.") else found
-        row = (key, _shown(getattr(home, key.removeprefix("s3."))), found.origins.get(key))
+        section, _, name = key.rpartition(".")
+        home = getattr(found, section) if section else found
+        row = (key, _shown(getattr(home, name)), found.origins.get(key))
         rows.append(row if origin else row[:2])
     types = {"setting": "VARCHAR", "value": "VARCHAR"} | ({"origin": "VARCHAR"} if origin else {})
     write(listing(rows, **types), format, sys.stdout.buffer, Style())

@@ -168,7 +168,7 @@ def _counts(item: ObjectReport) -> Iterable[tuple[str | None, int | None]]:
 
 
 def _told(done: IngestReport) -> str:
-    from lakeq.query import size
+    from lakeq.cost import size
 
     rows = sum(done.rows.values())
     count = f"{len(done.objects)} {'object' if len(done.objects) == 1 else 'objects'}"

@@ -63,18 +63,18 @@ def set_option(name: str, value: object) -> None:
     click.get_current_context().ensure_object(dict)[_SETTINGS[name]] = value
 
 
-def settings() -> Settings:
-    """The settings with the command line's options on top."""
+def settings(**more: object) -> Settings:
+    """The settings with the command line's options, and `more` of them, on top."""
     from lakeq import config
 
-    return config.load(click.get_current_context().ensure_object(dict))
+    return config.load({**click.get_current_context().ensure_object(dict), **more})
 
 
-def connect() -> Lake:
-    """The lake that the options and settings name."""
+def connect(**more: object) -> Lake:
+    """The lake that the options, `more` of them and the settings name."""
     from lakeq.api import Lake
 
-    return Lake(settings())
+    return Lake(settings(**more))
 
 
 def listing_format(command: F) -> F:

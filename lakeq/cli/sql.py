@@ -55,6 +55,10 @@ TERMINAL_ROWS = 1000  # a table on a terminal stops here unless --max-rows says 
     show_default=True,
     help="The report on standard error.",
 )
+@click.option("--dry-run", is_flag=True, help="Say what it would read and cost; read nothing.")
+@click.option("--max-usd", metavar="USD", help="Refuse or stop it when it would cost more.")
+@click.option("--max-bytes", metavar="SIZE", help="Refuse or stop it when it would read more: 2GB.")
+@click.option("--max-seconds", metavar="S", help="Refuse or stop it when it would take longer.")
 @click.option("--csv-safe", is_flag=True, help="Put ' before cells that spreadsheets would run.")
 @lake_options
 def sql(
@@ -67,6 +71,10 @@ def sql(
     at: str | None,
     across_assemblies: bool,
     report: str,
+    dry_run: bool,
+    max_usd: str | None,
+    max_bytes: str | None,
+    max_seconds: str | None,
     csv_safe: bool,
 ) -> None:
     """Run QUERY and print its rows.
@@ -77,11 +85,18 @@ def sql(
 
     \b
     lakeq sql "select count(*) from clinvar.grch37 where is_pathogenic"
+    lakeq sql --dry-run "select gene from clinvar.grch37"
     lakeq sql @sample_clinvar -p sample=HG00096 --format csv
     echo "select * from thousand_genomes.samples" | lakeq sql - -o samples.parquet
     """
-    lake = connect()
+    lake = connect(max_usd=max_usd, max_bytes=max_bytes, max_seconds=max_seconds)
     text = _text(query, file)
+    if dry_run:
+        plan = lake.plan(
+            text, _values(lake, text, _pairs(params)), at=at, across_assemblies=across_assemblies
+        )
+        click.echo(json.dumps(plan.to_dict()) if format == "json" else str(plan))
+        return
     target = None if output in (None, "-") else Path(str(output))
     terminal = target is None and sys.stdout.isatty()
     kind = format or (format_of(target) if target else "table" if terminal else "csv")

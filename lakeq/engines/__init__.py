@@ -85,6 +85,14 @@ class Engine(Protocol):
         """DuckDB's `json_serialize_sql` of `sql`, for `lakeq.guard`."""
         ...
 
+    def literal(self, value: object) -> str | None:
+        """A parameter's `value` written as SQL; None where its type in SQL is not sure."""
+        ...
+
+    def logical_plan(self, sql: str, tables: Mapping[str, TableSnapshot]) -> str:
+        """DuckDB's `json_serialize_plan` of `sql` over empty `tables`, for `lakeq.plan`."""
+        ...
+
     def run(
         self,
         sql: str,

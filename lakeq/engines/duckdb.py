@@ -58,6 +58,16 @@ CONFIG: Mapping[str, str] = {
     "python_scan_all_frames": "false",
 }
 SPILL_LIMIT = "100GB"  # a runaway sort fails here instead of filling the disk
+READ_AS_PLANNED: Mapping[str, str] = {
+    "enable_external_file_cache": "false",
+    "prefetch_all_parquet_files": "true",
+}
+# What looks at the data of tables, of which a plan over empty tables has none, and what the
+# serialized tree would show twice; filters and columns come out as in the real run.
+PLAN_WITHOUT = (
+    "late_materialization,statistics_propagation,empty_result_pullup,join_order,"
+    "compressed_materialization"
+)
 S3_SCHEMES = ("s3://", "s3a://", "s3n://")
 SESSION_SETTINGS = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_endpoint")
 
@@ -117,6 +127,7 @@ class Engine:
         """Start `sql` over `tables`; raise `QueryFailed` with DuckDB's own words."""
         with self.explained():
             self._check_reads(sql)
+            self._read_as_planned()
             session = self._prepare(tables)
             if explain:
                 sql, parameters = PLAN_LINES, {"lines": _plan(session, sql, parameters)}
@@ -130,6 +141,46 @@ class Engine:
         if kinds != [duckdb.StatementType.SELECT]:
             found = ", ".join(kind.name for kind in kinds) or "nothing"
             raise QueryRefused(f"one SELECT is wanted, not {found}", "the query")
+
+    def literal(self, value: object) -> str | None:
+        """`value` as SQL of the type that it has when it is bound; None where that is not sure."""
+        return plan_literal(value)
+
+    def logical_plan(self, sql: str, tables: Mapping[str, TableSnapshot]) -> str:
+        """DuckDB's `json_serialize_plan` of `sql`, over empty tables; reads no data file.
+
+        A query that DuckDB does not take gives JSON with "error": it will say so again when run.
+        """
+        import duckdb
+
+        session = self.connection.cursor()
+        session.execute("SET TimeZone = 'UTC'")
+        session.execute(f"SET disabled_optimizers = {literal(PLAN_WITHOUT)}")
+        session.execute("BEGIN")
+        try:
+            for schema in {name.partition(".")[0] for name in tables}:
+                session.execute(f"CREATE SCHEMA {identifier(schema)}")
+            for table in tables.values():
+                session.execute(stub(table))
+            options = "optimize := true, skip_null := true"
+            call = f"SELECT json_serialize_plan({literal(sql)}, {options})"
+            row = session.execute(call).fetchone()
+        except duckdb.Error:
+            row = None
+        finally:
+            session.execute("ROLLBACK")
+            session.execute("RESET disabled_optimizers")
+            session.close()
+        return str(row[0]) if row else '{"error": true}'
+
+    def _read_as_planned(self) -> None:
+        """Make DuckDB read local files as it reads S3, and every byte where it is counted.
+
+        Columns are then requested whole, never page by page or once more from a cache that fills
+        gaps, so that `lakeq.plan` can say beforehand what will be read.
+        """
+        for name, value in READ_AS_PLANNED.items():
+            self.connection.execute(f"SET GLOBAL {name} = {value}")
 
     def close(self) -> None:
         """Drop the database and what it spilled."""
@@ -336,6 +387,21 @@ def value_literal(value: object) -> str | None:
     return text
 
 
+def plan_literal(value: object) -> str | None:
+    """`value` as a literal of the type that it has when it is bound; None where that is not sure.
+
+    DuckDB serializes the plan of a text without parameters only, so they are written out for it.
+    """
+    from datetime import date, datetime
+
+    if isinstance(value, datetime):
+        kind = "TIMESTAMP" if value.tzinfo is None else "TIMESTAMPTZ"
+        return f"CAST({literal(value.isoformat())} AS {kind})"
+    if isinstance(value, date):
+        return f"CAST({literal(value.isoformat())} AS DATE)"
+    return value_literal(value)
+
+
 def _list_literal(values: Sequence[object]) -> str | None:
     """A list whose elements are of one plain type; DuckDB finds the type of any other."""
     parts = [value_literal(value) for value in values]
@@ -367,6 +433,13 @@ def view(table: TableSnapshot) -> str:
     )
     paths = _list([glob_escaped(file.path) for file in table.files])
     return f"{head}* FROM read_parquet({paths}, schema => MAP{{{columns}}})"
+
+
+def stub(table: TableSnapshot) -> str:
+    """The statement that makes an empty table with the columns of `table`."""
+    schema, _, name = table.name.partition(".")
+    columns = ", ".join(f"{identifier(c.name)} {c.duckdb_type}" for c in table.columns)
+    return f"CREATE TABLE {identifier(schema)}.{identifier(name)} ({columns})"
 
 
 def glob_escaped(path: str) -> str:

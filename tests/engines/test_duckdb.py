@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakeq import engines, plan
+from lakeq import engines, planner
 from lakeq.config import S3Settings, Settings
 from lakeq.engines.duckdb import Engine, identifier, value_literal
 from lakeq.errors import (
@@ -266,7 +266,7 @@ def test_row_groups_read_are_those_whose_bytes_were(table: TableSnapshot) -> Non
     _, access = run(
         "select ref from d.t where contig = '21' and pos between 5001 and 5100", [table]
     )
-    used = plan.usage([table], access.reads)
+    used = planner.usage([table], access.reads)
     assert (used.files_read, used.files_total) == (3, 3)  # all footers, one row group
     assert (used.row_groups_read, used.row_groups_total) == (1, 15)
     assert used.bytes_total == sum(file.size_bytes for file in table.files)
@@ -274,7 +274,7 @@ def test_row_groups_read_are_those_whose_bytes_were(table: TableSnapshot) -> Non
 
 def test_a_count_reads_footers_only(table: TableSnapshot) -> None:
     _, access = run("select count(*) from d.t", [table])
-    assert plan.usage([table], access.reads).row_groups_read == 0
+    assert planner.usage([table], access.reads).row_groups_read == 0
     assert 0 < access.scanned_bytes < table.size_bytes
 
 
@@ -283,7 +283,8 @@ def test_spilled_rows_are_not_counted_and_are_removed(table: TableSnapshot, tmp_
     sql = "select a.pos from d.t a, range(300) order by hash(a.pos, range) limit 4000000"
     rows, access = run(sql, [table], with_settings=small)
     assert len(rows) == 4_000_000
-    assert access.scanned_bytes < table.size_bytes
+    column = sum(file.footer.column_bytes({"pos"}) for file in table.files)
+    assert access.scanned_bytes == column + sum(min(16_384, f.size_bytes) for f in table.files)
     assert list(tmp_path.iterdir()) == []
 
 

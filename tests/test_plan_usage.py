@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakeq.plan import Usage, usage
+from lakeq.planner import Usage, usage
 from lakeq.snapshot import DataFile, Footer, Leaf, TableSnapshot
 
 # Three row groups of two columns; between the second and the third lie 10 bytes of something else.

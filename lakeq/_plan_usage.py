@@ -46,11 +46,14 @@ def usage(tables: Iterable[TableSnapshot], reads: Iterable[Range]) -> Usage:
 def _row_groups_read(
     files: Mapping[str, DataFile], ranges: Mapping[str, list[tuple[int, int]]]
 ) -> int:
-    return sum(
-        _touched(_row_group_spans(files[path]), taken)
-        for path, taken in ranges.items()
-        if path in files
-    )
+    """A read up to the end of a file is for its footer, however much it takes before that."""
+    read = 0
+    for path, taken in ranges.items():
+        if path in files:
+            size = files[path].size_bytes
+            chunks = [(start, end) for start, end in taken if end < size]
+            read += _touched(_row_group_spans(files[path]), chunks)
+    return read
 
 
 def _row_group_spans(file: DataFile) -> list[tuple[int, int]]:

@@ -1,0 +1,234 @@
+"""DuckDB's pushed-down filters against the bounds of a column chunk: what survives, what is sure.
+
+Two judgements differ on purpose. `judge` is the truth about the rows. It prunes files, which DuckDB
+then never opens. `duckdb_reads` repeats DuckDB 1.5.5 in what it makes of the same bounds
+(ConstantFilter, InFilter and others, `CheckStatistics`), so that the plan counts the row groups
+that DuckDB will read: text it compares over shared lengths only, and booleans not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, NamedTuple
+
+from lakeq.snapshot import Bounds
+
+Node = dict[str, Any]
+Value = int | float | str | bool
+
+_TEXT_BYTES = 8  # of a text's bounds that DuckDB keeps where it does not look at the footer's own
+_COMPARES: dict[str, str] = {
+    "COMPARE_EQUAL": "=",
+    "COMPARE_NOTEQUAL": "<>",
+    "COMPARE_GREATERTHAN": ">",
+    "COMPARE_GREATERTHANOREQUALTO": ">=",
+    "COMPARE_LESSTHAN": "<",
+    "COMPARE_LESSTHANOREQUALTO": "<=",
+}
+_INTEGERS = frozenset(
+    {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}
+)
+_FLOATS = frozenset({"FLOAT", "DOUBLE"})
+
+
+class Pass(Enum):
+    """How many of the rows that have the bounds pass a filter."""
+
+    NONE = 0
+    UNKNOWN = 1
+    SOME = 2  # one at least: the one that the bound is taken from
+    ALL = 3
+
+
+class Filter(NamedTuple):
+    """One pushed-down filter of one column; `fields` leads into a struct.
+
+    `kind` is "compare", "in", "null", "not null", "and", "or" or "other"; `optional` filters skip
+    row groups and test no row.
+    """
+
+    kind: str
+    fields: tuple[int, ...] = ()
+    operator: str = ""
+    values: tuple[Value, ...] = ()
+    children: tuple[Filter, ...] = ()
+    optional: bool = False
+
+
+OTHER = Filter("other")
+
+
+def parse(node: Node, fields: tuple[int, ...] = ()) -> Filter:
+    """A TableFilter of DuckDB's serialized plan; what is not known here is "other"."""
+    kind = node.get("filter_type")
+    if kind == "OPTIONAL_FILTER":
+        child = node.get("child_filter")
+        inner = parse(child, fields) if child else OTHER
+        return inner._replace(optional=True)
+    if kind == "STRUCT_EXTRACT" and "child_filter" in node:
+        return parse(node["child_filter"], (*fields, int(node.get("child_idx", 0))))
+    if kind in ("CONJUNCTION_AND", "CONJUNCTION_OR"):
+        children = tuple(parse(child, fields) for child in node.get("child_filters", ()))
+        return Filter("and" if kind == "CONJUNCTION_AND" else "or", fields, children=children)
+    return _leaf(node, fields)
+
+
+def _leaf(node: Node, fields: tuple[int, ...]) -> Filter:
+    kind = node.get("filter_type")
+    if kind == "IS_NULL":
+        return Filter("null", fields)
+    if kind == "IS_NOT_NULL":
+        return Filter("not null", fields)
+    if kind == "CONSTANT_COMPARISON" and node.get("comparison_type") in _COMPARES:
+        value = _constant(node.get("constant", {}))
+        if value is not None:
+            return Filter("compare", fields, _COMPARES[node["comparison_type"]], (value,))
+    if kind == "IN_FILTER":
+        values = [_constant(value) for value in node.get("values", ())]
+        known = tuple(value for value in values if value is not None)
+        if known and len(known) == len(values):
+            return Filter("in", fields, "=", known)
+    if kind == "EXPRESSION_FILTER":
+        return _expression(node.get("expr", {}), fields)
+    return Filter("other", fields)
+
+
+def _expression(node: Node, fields: tuple[int, ...]) -> Filter:
+    """IS NOT NULL and IS NULL come as expressions of the column; DuckDB prunes by neither."""
+    children = node.get("children", ())
+    plain = len(children) == 1 and children[0].get("expression_class") == "BOUND_REF"
+    kinds = {"OPERATOR_IS_NOT_NULL": "not null", "OPERATOR_IS_NULL": "null"}
+    kind = kinds.get(str(node.get("type")))
+    if plain and kind is not None:
+        return Filter(kind, fields, operator="expression")
+    return Filter("other", fields)
+
+
+def _constant(node: Node) -> Value | None:
+    """The value, where its type orders in Python as in DuckDB; decimals and others are None."""
+    type_, value = str(node.get("type", {}).get("id")), node.get("value")
+    if type_ == "VARCHAR" and isinstance(value, str):
+        return value
+    if type_ == "BOOLEAN" and isinstance(value, bool):
+        return value
+    if type_ in _INTEGERS and isinstance(value, int):
+        return value
+    if type_ in _FLOATS and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return None
+
+
+Lookup = Callable[[tuple[int, ...]], Bounds | None]
+
+
+def judge(filter_: Filter, bounds_of: Lookup) -> Pass:
+    """How many rows pass, by the bounds that `bounds_of` gives for a path of struct fields."""
+    if filter_.kind == "and":
+        return _both([judge(child, bounds_of) for child in filter_.children])
+    if filter_.kind == "or":
+        return max((judge(c, bounds_of) for c in filter_.children), key=lambda p: p.value)
+    bounds = bounds_of(filter_.fields)
+    if bounds is None or filter_.kind == "other":
+        return Pass.UNKNOWN
+    if filter_.kind in ("null", "not null"):
+        return _null(filter_.kind == "null", bounds)
+    if bounds.all_null:
+        return Pass.NONE
+    found = max((_compare(filter_.operator, v, bounds) for v in filter_.values), key=_rank)
+    return Pass.SOME if found is Pass.ALL and bounds.nulls != 0 else found
+
+
+def _rank(found: Pass) -> int:
+    return found.value
+
+
+def _both(found: list[Pass]) -> Pass:
+    """Of a conjunction: rows that pass one part may be others than those that pass the next."""
+    if Pass.NONE in found:
+        return Pass.NONE
+    partial = [each for each in found if each is not Pass.ALL]
+    if not partial:
+        return Pass.ALL
+    return partial[0] if len(partial) == 1 else Pass.UNKNOWN
+
+
+def _null(wanted: bool, bounds: Bounds) -> Pass:
+    if bounds.nulls < 0:
+        return Pass.SOME if not wanted and bounds.low is not None else Pass.UNKNOWN
+    if wanted:
+        return Pass.ALL if bounds.all_null else Pass.SOME if bounds.nulls else Pass.NONE
+    return Pass.NONE if bounds.all_null else Pass.SOME if bounds.nulls else Pass.ALL
+
+
+def _compare(operator: str, value: Value, bounds: Bounds) -> Pass:
+    """Of the rows that are not null; the bounds are values that occur."""
+    low: Any = bounds.low
+    high: Any = bounds.high
+    if low is None or high is None or not _comparable(value, low):
+        return Pass.UNKNOWN
+    if operator == "=":
+        if value < low or value > high:
+            return Pass.NONE
+        return Pass.ALL if low == high else Pass.SOME if value in (low, high) else Pass.UNKNOWN
+    if operator == "<>":
+        if low == high == value:
+            return Pass.NONE
+        return Pass.ALL if value < low or value > high else Pass.SOME
+    test: Callable[[Any], bool] = {
+        ">": lambda x: x > value,
+        ">=": lambda x: x >= value,
+        "<": lambda x: x < value,
+        "<=": lambda x: x <= value,
+    }[operator]
+    passed = test(low) + test(high)
+    return (Pass.NONE, Pass.SOME, Pass.ALL)[passed]
+
+
+def _comparable(value: object, low: object) -> bool:
+    texts = isinstance(value, str), isinstance(low, str)
+    return texts[0] == texts[1] and isinstance(value, bool) == isinstance(low, bool)
+
+
+def duckdb_reads(filter_: Filter, bounds_of: Lookup) -> bool:
+    """Whether DuckDB reads a row group for which it has these bounds."""
+    return not _skips(filter_, bounds_of, nested=False)
+
+
+def _skips(filter_: Filter, bounds_of: Lookup, *, nested: bool) -> bool:
+    if filter_.kind == "and":
+        inside = nested or filter_.optional
+        return any(_skips(child, bounds_of, nested=inside) for child in filter_.children)
+    if filter_.kind == "or":
+        return bool(filter_.children) and all(
+            _skips(child, bounds_of, nested=True) for child in filter_.children
+        )
+    bounds = bounds_of(filter_.fields)
+    if bounds is None or filter_.kind == "other" or filter_.operator == "expression":
+        return False
+    if filter_.kind in ("null", "not null"):
+        return _null(filter_.kind == "null", bounds) is Pass.NONE
+    if bounds.all_null:
+        return True
+    if any(isinstance(value, bool) for value in filter_.values):
+        return False
+    if isinstance(filter_.values[0], str):
+        short = nested or filter_.optional or filter_.kind == "in" or bool(filter_.fields)
+        return all(_text_skips(filter_.operator, v, bounds, short=short) for v in filter_.values)
+    return all(_compare(filter_.operator, value, bounds) is Pass.NONE for value in filter_.values)
+
+
+def _text_skips(operator: str, value: Value, bounds: Bounds, *, short: bool) -> bool:
+    """StringStats::CheckZonemap: the bounds and the constant are compared over shared bytes."""
+    if not isinstance(bounds.low, str) or not isinstance(bounds.high, str):
+        return False
+    wanted, low, high = (str(each).encode() for each in (value, bounds.low, bounds.high))
+    if short:
+        low, high = (each[:_TEXT_BYTES].ljust(_TEXT_BYTES, b"\0") for each in (low, high))
+    below = wanted[: len(low)] < low[: len(wanted)]
+    above = wanted[: len(high)] > high[: len(wanted)]
+    if operator == "=":
+        return below or above
+    if operator in (">", ">="):
+        return above
+    return below if operator in ("<", "<=") else False

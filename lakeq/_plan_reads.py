@@ -1,0 +1,126 @@
+"""The bytes of one scan of one file: which ranges DuckDB requests, and which of them for sure.
+
+The rules are those of DuckDB 1.5.5 with `prefetch_all_parquet_files` on and its file cache off
+(parquet_reader.cpp, `LoadMetadata` and `Scan`; thrift_tools.hpp, `ReadAheadBuffer`):
+
+- opening a file reads its end, 16,384 bytes or a thousandth of the file; a longer footer again;
+- without filters, columns that make up more than 95 % of a row group read all of it at once;
+- else each column is a range, and ranges up to 16,384 bytes apart become one; a column with a
+  filter of its own stays apart;
+- where a filter tests rows, ranges are read when a row first needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from lakeq.snapshot import Footer
+
+FOOTER_BYTES = 1 << 14
+MAX_FOOTER_BYTES = 1 << 18
+FOOTER_SHARE = 1000
+GAP_BYTES = 1 << 14
+WHOLE_GROUP_SHARE = 0.95
+ATHENA_SMALL_FILE_BYTES = 3 << 20
+ATHENA_GAP_BYTES = 1 << 20
+ATHENA_FOOTER_BYTES = 48 << 10
+
+
+class Interval(NamedTuple):
+    """From what is surely read to what is read at the most."""
+
+    low: int
+    high: int
+
+    def __add__(self, other: object) -> Interval:
+        assert isinstance(other, Interval)
+        return Interval(self.low + other.low, self.high + other.high)
+
+
+class Cost(NamedTuple):
+    """Bytes and requests of a part of a scan."""
+
+    bytes: Interval
+    requests: Interval
+
+    def __add__(self, other: object) -> Cost:
+        assert isinstance(other, Cost)
+        return Cost(self.bytes + other.bytes, self.requests + other.requests)
+
+
+NOTHING = Cost(Interval(0, 0), Interval(0, 0))
+
+
+class Range(NamedTuple):
+    """A column chunk that a row group's scan asks for; `tested` by a filter of its own."""
+
+    offset: int
+    length: int
+    tested: bool = False
+
+
+def footer(size_bytes: int, footer_bytes: int) -> Cost:
+    """What opening a file takes, with the request that asks its size.
+
+    A footer of unknown length (0) is taken for a short one.
+    """
+    share = min(max(size_bytes // FOOTER_SHARE, FOOTER_BYTES), MAX_FOOTER_BYTES)
+    first = min(1 << (share - 1).bit_length(), size_bytes)
+    if footer_bytes > first:
+        again = first + footer_bytes - 8
+        return Cost(Interval(again, again), Interval(3, 3))
+    return Cost(Interval(first, first), Interval(2, 2))
+
+
+def span(footer_: Footer, group: int) -> int:
+    """Bytes from the first of a row group's column chunks to the end of its last one."""
+    width = len(footer_.leaves)
+    part = slice(group * width, (group + 1) * width)
+    starts, lengths = footer_.offsets[part], footer_.lengths[part]
+    return max(map(sum, zip(starts, lengths, strict=True))) - min(starts)
+
+
+def whole_group(wanted: Sequence[Range], span: int) -> bool:
+    """Whether DuckDB would rather read all of a row group that no filter touches."""
+    return sum(each.length for each in wanted) / span > WHOLE_GROUP_SHARE if span else False
+
+
+def merged(wanted: Sequence[Range]) -> list[Range]:
+    """The ranges that DuckDB requests for the column chunks `wanted`, in its order of columns."""
+    apart = [each for each in wanted if each.tested]
+    heads: list[Range] = []
+    for each in wanted:
+        if each.tested:
+            continue
+        for number, head in enumerate(heads):
+            if (
+                each.offset <= head.offset + head.length + GAP_BYTES
+                and head.offset <= each.offset + each.length + GAP_BYTES
+            ):
+                start = min(head.offset, each.offset)
+                end = max(head.offset + head.length, each.offset + each.length)
+                heads[number] = Range(start, end - start)
+                break
+        else:
+            heads.append(Range(each.offset, each.length))
+    return apart + heads
+
+
+def athena_file(size_bytes: int, footer_bytes: int, wanted: list[tuple[int, int]]) -> int:
+    """Bytes that Athena reads of a file for the chunks `wanted`, as (offset, length).
+
+    Its engine, Trino, takes a file of less than 3 MB whole, else the last 48 kB for the footer, and
+    reads chunks that are less than 1 MB apart as one (parquet.small-file-threshold,
+    parquet.max-merge-distance).
+    """
+    if size_bytes < ATHENA_SMALL_FILE_BYTES:
+        return size_bytes
+    total, end = max(ATHENA_FOOTER_BYTES, footer_bytes), -1
+    for offset, length in sorted(wanted):
+        if end < 0 or offset - end >= ATHENA_GAP_BYTES:
+            end = offset
+        total += max(0, offset + length - end)
+        end = max(end, offset + length)
+    return min(total, size_bytes)
