@@ -129,7 +129,7 @@ def load_metadata(files: WarehouseIO, location: str) -> TableMetadata:
         raise BadLake("a metadata file is damaged", location, hint) from error
 
 
-class _Remembering(Transaction):
+class Remembering(Transaction):
     """A transaction that works its metadata out once per update.
 
     PyIceberg copies all of it at each of some twenty looks: 150 ms a commit with 140 columns.
@@ -149,7 +149,7 @@ class _Remembering(Transaction):
         return self._table.metadata_location
 
 
-class _RememberingCreate(_Remembering, CreateTableTransaction):
+class RememberingCreate(Remembering, CreateTableTransaction):
     """The same for a new table."""
 
 
@@ -214,13 +214,13 @@ class StagingCatalog(NoopCatalog, MetastoreCatalog):
             {"metadata": metadata, "metadata-location": location}
         )
 
-    def transaction(self, table: Table) -> _Remembering:
+    def transaction(self, table: Table) -> Remembering:
         """A transaction that has the table as the catalog describes it, new or grown."""
         try:
             present = self.load_table(table.qualified)
         except NoSuchTableError:
-            return _RememberingCreate(self.new_table(table))
-        transaction = _Remembering(present)
+            return RememberingCreate(self.new_table(table))
+        transaction = Remembering(present)
         evolve(transaction, table)
         return transaction
 
@@ -326,7 +326,7 @@ def source_of(schema: Schema, file: DataFile) -> str | None:
 
 
 def _outgoing(
-    catalog: StagingCatalog, transaction: _Remembering, change: Change
+    catalog: StagingCatalog, transaction: Remembering, change: Change
 ) -> tuple[list[DataFile], list[NewFile]]:
     """The files that go, and new ones with those rows of them that stay."""
     metadata = transaction.table_metadata
@@ -464,13 +464,18 @@ def named_files(files: WarehouseIO, tables: Mapping[str, str], paths: Collection
         if any(path.startswith(f"{metadata.location}/") for path in paths):
             named.add(location)
             named.update(entry.metadata_file for entry in metadata.metadata_log)
-            named.update(_snapshot_files(files, metadata))
+            named.update(snapshot_files(files, metadata))
     return named
 
 
-def _snapshot_files(files: WarehouseIO, metadata: TableMetadata) -> Iterator[str]:
+def snapshot_files(
+    files: WarehouseIO, metadata: TableMetadata, wanted: Callable[[int], bool] = lambda _: True
+) -> Iterator[str]:
+    """Every file that the snapshots with a `wanted` id name, manifests and their lists too."""
     seen = set()
     for snapshot in metadata.snapshots:
+        if not wanted(snapshot.snapshot_id):
+            continue
         yield snapshot.manifest_list
         for manifest in _manifests(files, snapshot):
             if manifest.manifest_path not in seen:

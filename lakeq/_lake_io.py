@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -120,6 +120,26 @@ class WarehouseIO(FileIO):
             return Path(path).stat().st_size
         except FileNotFoundError as error:
             raise NotFound(f"no file {path}", path) from error
+
+    def listed(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Every file below `folder`, an absolute path or s3:// URI, with its bytes."""
+        if not is_s3(folder):
+            for path in sorted(Path(folder).rglob("*")):
+                if path.is_file():
+                    yield str(path), path.stat().st_size
+            return
+        from lakeq._storage_s3 import called, split_uri
+
+        client, access, arguments = self._object(f"{folder}/")
+        bucket, prefix = split_uri(f"{folder}/")
+        arguments = {k: v for k, v in arguments.items() if k != "Key"} | {"Prefix": prefix}
+        while True:
+            page = called(partial(client.list_objects_v2, **arguments), folder, access)
+            for item in page.get("Contents", ()):
+                yield f"s3://{bucket}/{item['Key']}", int(item["Size"])
+            if not page.get("IsTruncated"):
+                return
+            arguments["ContinuationToken"] = page["NextContinuationToken"]
 
     def read_tail(self, path: str, size_bytes: int, length: int) -> bytes:
         """The last `length` bytes, or all, of a file that has `size_bytes`."""

@@ -96,12 +96,14 @@ class TableWriter:
         stem: str,
         order: str = "",
         schema: pa.Schema | None = None,
+        number: int = 0,
     ) -> FileWriter:
         """A new file for rows of several objects, whose batches have `_source` as last column.
 
-        It lies in `folder`, below the table's data; `schema` where the file lacks newer columns.
+        It lies in `folder`, below the table's data; `schema` where the file lacks newer columns;
+        `number` orders the files of one commit.
         """
-        name = f"{_slug(stem)}-{os.urandom(8).hex()}.parquet"
+        name = f"{number:05d}-{_slug(stem)}-{os.urandom(8).hex()}.parquet"
         path = "/".join(filter(None, [self.location, "data", folder, name]))
         self.session.record(path)
         scratch = self.session.scratch

@@ -80,6 +80,15 @@ def _explained(path: Path) -> Iterator[None]:
         raise os_error(error, f"cannot write to the lake: {error.strerror}", path) from error
 
 
+def journalled(lake: Path) -> set[str]:
+    """Every path that a session, at work or dead, wrote down."""
+    found: set[str] = set()
+    for path in (lake / FOLDER).glob(f"*{_JOURNAL}"):
+        with suppress(OSError):
+            found.update(path.read_text(encoding="utf-8", errors="surrogateescape").split("\n"))
+    return found
+
+
 @contextmanager
 def dead(lake: Path) -> Iterator[list[str]]:
     """The paths that dead sessions wrote, for the caller to delete those that nothing names.

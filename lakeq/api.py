@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lakeq.formats import ReadOptions
     from lakeq.keys import Moment
     from lakeq.lake import IcebergLake
+    from lakeq.maintain import MaintenanceReport
     from lakeq.named import NamedQuery
     from lakeq.planner import Plan
     from lakeq.query import Result
@@ -255,6 +256,43 @@ class Lake:
             dry_run=dry_run,
             progress=progress,
         )
+
+    def maintain(
+        self,
+        names: str | Sequence[str],
+        *,
+        compact: bool = True,
+        expire_older_than: timedelta | None = None,
+        sweep: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> MaintenanceReport:
+        """Keep datasets or tables (`dataset.table`) in order; those not in the lake are left out.
+
+        `compact` makes few sorted files of many small ones, each partition in one commit.
+        `expire_older_than` gives up older snapshots but the current one, and time travel to them.
+        `sweep` deletes files that no snapshot names. `progress` is told a table, its bytes
+        compacted so far, of how many.
+        """
+        from datetime import UTC
+
+        from lakeq import maintain
+
+        given = [names] if isinstance(names, str) else list(names)
+        tables = [table for name in given for table in self._upkept(name)]
+        before = None if expire_older_than is None else datetime.now(UTC) - expire_older_than
+        work = maintain.Work(compact, before, sweep, dry_run)
+        unique = list({table.qualified: table for table in tables}.values())
+        return maintain.maintain(self._iceberg, self.settings, unique, work, progress)
+
+    def _upkept(self, name: str) -> list[Table]:
+        """The tables that a name means to the upkeep, hidden ones of a dataset included."""
+        from lakeq._convert_parts import parts_table
+
+        if "." in name:
+            return [self.catalog.table(name, "the upkeep")]
+        dataset = self.catalog.dataset(name, "the upkeep")
+        return [*dataset.tables.values(), parts_table(dataset)]
 
     def refresh(self, name: str, *, force: bool = False) -> RefreshReport:
         """Make the slice `dataset.table` again when a table that it was made from has changed.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lakeq._lake_pointers import Pointers, split
 from lakeq._lake_side import Side, SideFiles, from_milliseconds, milliseconds
@@ -19,6 +19,7 @@ from lakeq.snapshot import DataFile, SnapshotInfo, TableSnapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from lakeq._lake_commit import Change, Contents, Remains, Staged, StagingCatalog
     from lakeq._lake_io import WarehouseIO
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 At = int | str | datetime
 COMMIT_ATTEMPTS = 31  # the first and 30 more
 _LONGEST_WAIT_S = 2.0
+
+
+class Expired(NamedTuple):
+    """What giving up old snapshots freed, or would free."""
+
+    snapshots: int
+    files: int
+    size_bytes: int
 
 
 class IcebergLake:
@@ -301,6 +310,73 @@ class IcebergLake:
             for path in orphans:
                 files.delete(path)
             return orphans
+
+    # Upkeep.
+
+    def expire(self, name: str, before: datetime, *, dry_run: bool = False) -> Expired:
+        """Give up the snapshots of table `name` older than `before`, and delete their files.
+
+        The current snapshot stays, whatever its age. In a dry run nothing is done.
+        """
+        from lakeq import _lake_upkeep
+
+        for attempt in range(COMMIT_ATTEMPTS):
+            if attempt:
+                _wait(attempt)
+            with self.session() as session:
+                files = self._files(session)
+                location = self._pointers.current(name)
+                if location is None:
+                    self._check_present(name, self._pointers.all())
+                going = _lake_upkeep.expired(files, location or "", before)
+                sizes = _lake_upkeep.sizes(files, going.paths)
+                done = Expired(going.snapshots, len(sizes), sum(sizes.values()))
+                if dry_run or not going.snapshots:
+                    return done
+                for path in sizes:
+                    session.record(path)
+                staged = _lake_upkeep.stage_expiry(self._staging(files), name, before)
+                if staged.old != location or not self._switched(staged):
+                    files.discard()
+                    continue
+                self._head(name, staged.location)
+                for path in sizes:
+                    files.delete(path)
+                return done
+        what = f"{COMMIT_ATTEMPTS} times in a row another writer was faster"
+        raise StorageUnavailable(what, name, "try again when fewer are writing")
+
+    def _switched(self, staged: Staged) -> bool:
+        return staged.switch is not None and self._pointers.switch([staged.switch])
+
+    def orphans(self, name: str) -> dict[str, int]:
+        """The files below table `name` that no snapshot names and no writer is at work on.
+
+        By path, with their bytes. Another tool's unfinished files would be among them.
+        """
+        from lakeq import _lake_session, _lake_upkeep
+
+        self._check_present(name, self._pointers.all())
+
+        def location() -> str:
+            return self._pointers.current(name) or ""
+
+        def at_work() -> set[str]:
+            return _lake_session.journalled(self.folder)
+
+        return dict(_lake_upkeep.orphans(self._files(), location, at_work))
+
+    def delete_paths(self, paths: Iterable[str]) -> None:
+        """Delete files that nothing names."""
+        files = self._files()
+        for path in paths:
+            files.delete(path)
+
+    def metadata_of(self, path: str, size_bytes: int) -> pq.FileMetaData:
+        """The Parquet footer of a data file."""
+        from lakeq._lake_parquet import read_metadata
+
+        return read_metadata(self._files(), path, size_bytes)
 
     def _staging(self, files: WarehouseIO, remains: Remains | None = None) -> StagingCatalog:
         from lakeq._lake_commit import StagingCatalog

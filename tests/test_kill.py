@@ -35,18 +35,28 @@ POINTS = (
     "lakeq._lake_pointers:Pointers._step",
     "lakeq._lake_side:SideFiles.write",
 )
-# Imports once, then forks one ingest per line: {"lake", "objects", "point", "calls"}.
+UPKEEP_POINTS = (
+    "lakeq._lake_parquet:FileWriter.close",
+    "lakeq._lake_commit:stage",
+    "lakeq._lake_io:WarehouseIO.write",
+    "lakeq._lake_io:WarehouseIO.delete",
+    "lakeq._lake_pointers:Pointers.switch",
+    "lakeq._lake_side:SideFiles.write",
+)
+# Imports once, then forks one ingest per line: {"lake", "objects", "point", "calls"}; without
+# objects it is the upkeep of the table of sites that is forked.
 NURSERY = """
 import json, os, sys
 from importlib import import_module
 from pathlib import Path
-from lakeq import _lake_commit, _lake_read, convert, formats
+from datetime import UTC, datetime
+from lakeq import _lake_commit, _lake_read, _lake_upkeep, convert, formats, maintain
 from lakeq.config import Settings
 from lakeq.lake import IcebergLake
 from lakeq.storage import Storage
 import pyarrow.parquet, pyiceberg.io.pyarrow
 from tests.lake_formats import FOLDER
-from tests.lake_formats.tally import dataset
+from tests.lake_formats.tally import SITES, dataset
 
 formats.__path__.append(FOLDER)
 
@@ -75,7 +85,11 @@ for line in sys.stdin:
             arm(order["point"], order["calls"])
         settings = Settings(lake=Path(order["lake"]))
         objects = [order["objects"]]
-        convert.ingest(IcebergLake(settings), Storage(settings), dataset(), objects, panel="")
+        if objects == [""]:
+            work = maintain.Work(expire_before=datetime.now(UTC), sweep=True)
+            maintain.maintain(IcebergLake(settings), settings, [SITES], work)
+        else:
+            convert.ingest(IcebergLake(settings), Storage(settings), dataset(), objects, panel="")
         os._exit(0)
     print(child, flush=True)
     sys.stdin.readline()  # until then the process keeps its id, done or not
@@ -233,3 +247,67 @@ def test_kills_at_each_step_leave_before_or_after(
         nursery.ended()
         version = check(lake, versions, version)
     check_end(lake, versions, version)
+
+
+# Upkeep: compaction, giving up snapshots, sweeping.
+
+
+def scattered(lake: IcebergLake, folder: Path, round_: int) -> None:
+    """Three more objects, so that there is something to compact."""
+    for number in range(3):
+        name = f"{round_}-{number}"
+        lines = "".join(f"22 {1000 * row + number} {name}\n" for row in range(50))
+        (folder / f"{name}.txt").write_text("#samples\n" + lines)
+        ingest(lake, str(folder / f"{name}.txt"))
+
+
+def check_upkeep(lake: IcebergLake, before: dict[str, tuple[int, str]]) -> None:
+    """Not a row is lost or doubled, and the next upkeep leaves nothing over."""
+    assert state(lake) == before
+    for path in (lake.folder / "cache").rglob("*.side"):
+        path.unlink()
+    assert state(lake_at(lake.folder)) == before
+
+
+def check_upkeep_end(
+    lake: IcebergLake, nursery: Nursery, before: dict[str, tuple[int, str]]
+) -> None:
+    nursery.ingest(lake, "")
+    assert nursery.ended()
+    check_upkeep(lake, before)
+    assert len(lake.snapshot("made.sites").files) == 1
+    assert len(lake.snapshots("made.sites")) <= 2
+    lake.sweep()
+    assert warehouse_files(lake) == named_files(lake)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", UPKEEP_POINTS)
+def test_an_upkeep_killed_at_a_step_leaves_the_rows_as_they_are(
+    tmp_path: Path, nursery: Nursery, point: str
+) -> None:
+    lake = lake_at(tmp_path / "lake")
+    for calls in (1, 3):
+        scattered(lake, tmp_path, calls)
+        before = state(lake)
+        nursery.ingest(lake, "", point=point, calls=calls)
+        nursery.ended()
+        check_upkeep(lake, before)
+    check_upkeep_end(lake, nursery, before)
+
+
+@pytest.mark.slow
+def test_an_upkeep_killed_at_random_moments_leaves_the_rows_as_they_are(
+    tmp_path: Path, nursery: Nursery
+) -> None:
+    lake = lake_at(tmp_path / "lake")
+    moments = random.Random(20190715)
+    for round_ in range(6):
+        scattered(lake, tmp_path, round_)
+        before = state(lake)
+        process = nursery.ingest(lake, "")
+        time.sleep(moments.uniform(0, 0.6))
+        os.kill(process, signal.SIGKILL)
+        nursery.ended()
+        check_upkeep(lake, before)
+    check_upkeep_end(lake, nursery, before)

@@ -20,6 +20,7 @@ COMMANDS = {  # in the order in which one meets them: the module of each
     "sql": "sql",
     "ingest": "ingest",
     "refresh": "refresh",
+    "maintain": "maintain",
     "tables": "tables",
     "describe": "tables",
     "snapshots": "tables",

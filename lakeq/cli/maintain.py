@@ -1,0 +1,134 @@
+"""`lakeq maintain`: the upkeep of tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from lakeq.cli.ingest import Bar
+from lakeq.cli.options import connect, lake_options
+from lakeq.cli.output import Style, listing, write
+from lakeq.cli.text import neutral_lines
+from lakeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from lakeq.maintain import MaintenanceReport, TableUpkeep
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@click.command()
+@click.argument("tables", nargs=-1, required=True, metavar="DATASET[.TABLE]...")
+@click.option("--no-compact", is_flag=True, help="Leave the files of the tables as they are.")
+@click.option(
+    "--expire-older-than",
+    metavar="AGE",
+    help="Give up snapshots older than this, such as 30d or 12h; the current one stays.",
+)
+@click.option("--sweep", is_flag=True, help="Delete files that no snapshot names.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@click.option(
+    "--report",
+    type=click.Choice(["text", "json", "none"]),
+    default="text",
+    show_default=True,
+    help="The report on standard error.",
+)
+@lake_options
+def maintain(
+    tables: tuple[str, ...],
+    no_compact: bool,
+    expire_older_than: str | None,
+    sweep: bool,
+    dry_run: bool,
+    no_progress: bool,
+    report: str,
+) -> None:
+    """Compact tables: many small files become few sorted ones, partition by partition.
+
+    Each partition is switched in one commit that gives way to an ingest of the same objects. The
+    old files stay readable by time travel until their snapshots are given up. What became of each
+    table goes to standard output.
+
+    \b
+    lakeq maintain nexrad
+    lakeq maintain nexrad.gates --dry-run
+    lakeq maintain thousand_genomes --expire-older-than 30d --sweep
+    """
+    age = None if expire_older_than is None else _age(expire_older_than)
+    visible = sys.stderr.isatty() and not no_progress
+    with Bar(visible=visible) as bar:
+        done = connect().maintain(
+            list(tables),
+            compact=not no_compact,
+            expire_older_than=age,
+            sweep=sweep,
+            dry_run=dry_run,
+            progress=bar,
+        )
+    _print(done)
+    if report == "json":
+        click.echo(json.dumps(asdict(done)), err=True)
+    elif report == "text":
+        click.echo(neutral_lines(_told(done)), err=True)
+
+
+def _age(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
+    if found is None:
+        hint = "write a number and m, h, d or w, such as 30d"
+        raise UsageError(f"not an age: {text!r}", "--expire-older-than", hint)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _print(done: MaintenanceReport) -> None:
+    rows = [
+        (t.table, t.compacted, t.files_before, t.files_after, t.bytes_before, t.bytes_after)
+        for t in done.tables
+    ]
+    found = listing(
+        rows,
+        table="VARCHAR",
+        partitions="BIGINT",
+        files_before="BIGINT",
+        files_after="BIGINT",
+        bytes_before="BIGINT",
+        bytes_after="BIGINT",
+    )
+    write(found, "table", sys.stdout.buffer, Style())
+
+
+def _told(done: MaintenanceReport) -> str:
+    if not done.tables:
+        return "none of these tables is in the lake"
+    lines = [line for upkeep in done.tables for line in _lines(upkeep, done.dry_run)]
+    if done.dry_run:
+        return "\n".join([*lines, "nothing was changed"])
+    return "\n".join([*lines, f"done in {done.seconds:.1f} s"])
+
+
+def _lines(upkeep: TableUpkeep, dry_run: bool) -> list[str]:
+    from lakeq.cost import size
+
+    would = "would be " if dry_run else ""
+    lines = []
+    if upkeep.compacted:
+        lines.append(f"{upkeep.table}: {upkeep.compacted} partitions {would}compacted")
+    if upkeep.left:
+        lines.append(f"{upkeep.table}: {upkeep.left} partitions left, others were writing to them")
+    if upkeep.snapshots_expired:
+        freed = f"{upkeep.files_expired} files, {size(upkeep.bytes_expired)}"
+        lines.append(
+            f"{upkeep.table}: {upkeep.snapshots_expired} snapshots {would}given up ({freed})"
+        )
+    if upkeep.files_swept:
+        freed = f"{upkeep.files_swept} files, {size(upkeep.bytes_swept)}"
+        lines.append(f"{upkeep.table}: orphans {would}deleted ({freed})")
+    return lines
