@@ -1,0 +1,117 @@
+"""Record batches of the radar tables: the columns that all share, and how batches are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lakeq import types
+from lakeq.formats import TableBatch
+from lakeq.formats._arrow import as_type, constant, numbers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakeq.catalog import Table
+    from lakeq.formats._nexrad_geometry import Place
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CONSTANT_ROWS = 1 << 16
+Columns = Mapping[str, "pa.Array"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What names a volume, and where its radar stands (None: nobody knows)."""
+
+    site: str
+    time: datetime
+    place: Place | None
+
+    @property
+    def date(self) -> date:
+        """UTC day of the start."""
+        return self.time.date()
+
+    @property
+    def time_us(self) -> int:
+        """The start in microseconds since 1970."""
+        return (self.time - EPOCH) // timedelta(microseconds=1)
+
+
+@dataclass
+class Batches:
+    """Makes the batches of one table for one volume: site, date and volume_time added."""
+
+    table: Table
+    identity: Identity
+    schema: pa.Schema = field(init=False)
+    _site: pa.Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.schema = types.arrow_schema(self.table)
+        self._site = constant(self.identity.site, _CONSTANT_ROWS)
+
+    def batch(self, columns: Columns, rows: int) -> TableBatch:
+        """A batch of `columns`; those of the table that are not among them are NULL."""
+        import pyarrow as pa
+
+        whole = {**columns, **self._shared(rows)}
+        arrays = [
+            as_type(whole[f.name], f.type) if f.name in whole else pa.nulls(rows, f.type)
+            for f in self.schema
+        ]
+        record_batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return TableBatch(self.table.name, self._partition(), record_batch)
+
+    def _shared(self, rows: int) -> dict[str, pa.Array]:
+        import pyarrow as pa
+
+        day = (self.identity.date - EPOCH.date()).days
+        site = self._site
+        if rows > len(site):
+            site = constant(self.identity.site, rows)
+        return {
+            "site": site.slice(0, rows),
+            "date": primitive(np.full(rows, day, np.int32), pa.date32()),
+            "volume_time": timestamps(np.full(rows, self.identity.time_us, np.int64)),
+        }
+
+    def _partition(self) -> tuple[str, ...]:
+        named = {"site": self.identity.site, "date": self.identity.date.isoformat()}
+        return tuple(named.get(column, "") for column in self.table.partition_by)
+
+
+def primitive(values: npt.NDArray[Any], type_: pa.DataType) -> pa.Array:
+    """An array of a type that is stored as these numbers."""
+    import pyarrow as pa
+
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(type_, len(values), [None, data], 0)
+
+
+def timestamps(microseconds: npt.NDArray[np.int64]) -> pa.Array:
+    """Microseconds since 1970, UTC."""
+    import pyarrow as pa
+
+    return primitive(microseconds, pa.timestamp("us", tz="UTC"))
+
+
+def decimals(units: npt.NDArray[Any], precision: int, scale: int) -> pa.Array:
+    """Exact decimals from whole numbers of their last digit."""
+    import pyarrow as pa
+
+    words = np.empty((len(units), 2), np.int64)
+    words[:, 0] = units
+    np.right_shift(words[:, 0], 63, out=words[:, 1])
+    return primitive(words, pa.decimal128(precision, scale))
+
+
+def known_numbers(values: npt.NDArray[Any]) -> pa.Array:
+    """Floats, NULL where they are NaN or infinite."""
+    return numbers(values, np.isfinite(values))
