@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.conversions import to_bytes
 from pyiceberg.types import BinaryType, ListType, MapType, StringType, StructType
+from pyiceberg.utils.datetime import date_to_days, datetime_to_micros
 from pyiceberg.utils.truncate import truncate_upper_bound_text_string
 
 from lakeq.errors import BadLake
@@ -62,13 +64,20 @@ class Metrics:
         return Record(*(self._value(part, schema) for part in spec.fields))
 
     def _value(self, part: Any, schema: Schema) -> Any:
-        least, most = self.least.get(part.source_id), self.most.get(part.source_id)
+        least, most = (_stored(bounds.get(part.source_id)) for bounds in (self.least, self.most))
         type_ = schema.find_field(part.source_id).field_type
         transform = part.transform.transform(type_)
         if transform(least) != transform(most):
             what = f"a file's rows have more than one {part.name}: {least} to {most}"
             raise BadLake(what, hint="this is a bug in lakeq")
         return transform(least)
+
+
+def _stored(value: Any) -> Any:
+    """A day or an instant as the number that stands for it in Iceberg."""
+    if isinstance(value, datetime):
+        return datetime_to_micros(value)
+    return date_to_days(value) if isinstance(value, date) else value
 
 
 def leaves(schema: Schema, properties: dict[str, str]) -> dict[str, _Leaf]:

@@ -105,3 +105,14 @@ def test_a_file_of_two_partitions_is_refused(footer: pq.FileMetaData) -> None:
     spec = PartitionSpec(PartitionField(4, 1000, IdentityTransform(), "i"))
     with pytest.raises(BadLake, match="more than one i"):
         of_footer(footer, leaves(SCHEMA, {})).partition(spec, SCHEMA)
+
+
+def test_a_day_as_a_partition_is_the_number_of_days() -> None:
+    """PyIceberg writes what it is given, and its readers count days from 1970."""
+    schema = Schema(NestedField(1, "day", DateType(), required=False))
+    table = pa.table({"day": pa.array([dt.date(2019, 7, 15)] * 2, pa.date32())})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    spec = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "day"))
+    metrics = of_footer(pq.read_metadata(io.BytesIO(sink.getvalue())), leaves(schema, {}))
+    assert metrics.partition(spec, schema)[0] == (dt.date(2019, 7, 15) - dt.date(1970, 1, 1)).days
