@@ -34,7 +34,7 @@ from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFil
 
 from lakeq._lake_io import WarehouseIO
 from lakeq._lake_metrics import leaves, of_footer, serialized
-from lakeq._lake_parquet import NewFile, members_of, read_metadata
+from lakeq._lake_parquet import NewFile, read_inside
 from lakeq._lake_pointers import CATALOG_NAME, Pointers, Switch, split
 from lakeq._lake_schema import SOURCE, evolve, partition_spec, properties, schema_of
 from lakeq.errors import BadLake, LakeqError, StorageUnavailable
@@ -396,7 +396,7 @@ def _sources_of(
 def contents_of(files: WarehouseIO, file: DataFile) -> Sequence[tuple[str, int]]:
     """The objects that a file of several has rows of, from its footer or else from its rows."""
     path, size = file.file_path, file.file_size_in_bytes
-    named = members_of(read_metadata(files, path, size))
+    named = read_inside(files, path, size).members
     if named:
         return named
     try:

@@ -7,6 +7,7 @@ it has arrived, and a local file is synced to disk before a table may point to i
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 
-from lakeq._lake_pointers import os_error
+from lakeq._lake_pointers import Checksum, os_error
 from lakeq.errors import BadLake, NotFound
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 class WarehouseIO(FileIO):
     """The files of one warehouse.
 
-    `written` lists what was written through this handle; `record` is told each path before.
+    `written` lists what was written through this handle, `sums` has its checksums by path;
+    `record` is told each path before.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class WarehouseIO(FileIO):
         self._settings = settings
         self._record = record
         self.written: list[str] = []
+        self.sums: dict[str, Checksum] = {}
 
     @cached_property
     def _buckets(self) -> Buckets:
@@ -55,6 +58,7 @@ class WarehouseIO(FileIO):
     def delete(self, location: str | InputFile | OutputFile) -> None:
         """Delete one file; one that is gone already is no error."""
         path = location if isinstance(location, str) else location.location
+        self.sums.pop(path, None)
         if is_s3(path):
             self._s3("delete_object", path)
         else:
@@ -92,6 +96,7 @@ class WarehouseIO(FileIO):
         """Write one new file; it is on the disk, or in S3, when this returns."""
         self._record(path)
         self.written.append(path)
+        self.sums[path] = Checksum(len(data), hashlib.sha256(data).hexdigest())
         if is_s3(path):
             self._s3("put_object", path, Body=data)
             return

@@ -5,6 +5,7 @@ Readable by DuckDB, Athena (Trino) and Spark: data pages of version 1, zstd, no 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,11 +15,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
+from lakeq import _parquet_thrift
 from lakeq._lake_io import WarehouseIO, is_s3, sync
-from lakeq._lake_pointers import os_error
+from lakeq._lake_pointers import Checksum, os_error
 from lakeq.errors import BadLake
 from lakeq.snapshot import Footer, Leaf
 
@@ -38,6 +42,7 @@ DELTA_COLUMNS = frozenset({"pos", "end_pos"})  # ascending integers: packed as d
 DELTA_LIST_UNIT = "sample number"  # lists of them ascend
 FOOTER_GUESS_BYTES = 64 << 10
 MAX_FOOTER_BYTES = 64 << 20  # SAFETY.md, T5
+DAMAGED_HINT = "see: lakeq verify; what can be ingested again: lakeq verify --repair"
 SOURCES_KEY = "lakeq.sources"  # in a footer: JSON [[object, rows], ...]
 ORDER_KEY = "lakeq.order"  # in a footer: what the rows are sorted by
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
@@ -56,6 +61,7 @@ class NewFile:
     size_bytes: int
     metadata: pq.FileMetaData
     order: str = ""
+    checksum: Checksum | None = None
 
     @property
     def rows(self) -> int:
@@ -254,14 +260,15 @@ class FileWriter:
             self._sink.close()
             with self._local.open("rb") as file:
                 sync(file.fileno())
-            size = self._local.stat().st_size
+                checksum = checksum_of(file)
         except OSError as error:
             raise os_error(error, f"cannot write: {error}", self._path) from error
         metadata = writer.writer.metadata
         if is_s3(self._path):
             self._files.upload(self._local, self._path)
             self._local.unlink()
-        return NewFile(self._path, members, size, metadata, self._order)
+        size = checksum.size_bytes
+        return NewFile(self._path, members, size, metadata, self._order, checksum)
 
     def abort(self) -> None:
         """Drop the file, however far it got."""
@@ -284,6 +291,16 @@ def _repeated(text: str, rows: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(numbers, values, safe=False)
 
 
+def checksum_of(file: BufferedReader) -> Checksum:
+    """The checksums of an open Parquet file."""
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    length = int.from_bytes(file.read(8)[:4], "little") + 8
+    file.seek(max(0, size - length))
+    return Checksum(size, digest, crc32(file.read(length)))
+
+
 def _notes(members: Sequence[tuple[str, int]], order: str) -> dict[str, str]:
     """What the footer of a file with the rows of several objects says of it."""
     notes = {SOURCES_KEY: json.dumps(members, separators=(",", ":"), ensure_ascii=False)}
@@ -292,7 +309,10 @@ def _notes(members: Sequence[tuple[str, int]], order: str) -> dict[str, str]:
 
 def members_of(metadata: pq.FileMetaData) -> tuple[tuple[str, int], ...]:
     """The objects that a file's footer names, with their rows; none when it names none."""
-    text = (metadata.metadata or {}).get(SOURCES_KEY.encode())
+    return _members((metadata.metadata or {}).get(SOURCES_KEY.encode(), b""))
+
+
+def _members(text: str | bytes) -> tuple[tuple[str, int], ...]:
     try:
         return tuple((str(source), int(rows)) for source, rows in json.loads(text or "[]"))
     except (ValueError, TypeError) as error:
@@ -372,20 +392,71 @@ def _start(chunk: Any) -> int:
     return int(chunk.data_page_offset if dictionary is None else dictionary)
 
 
-def read_metadata(files: WarehouseIO, path: str, size_bytes: int) -> pq.FileMetaData:
-    """The footer of one data file, from its last bytes; `BadLake` when it is not Parquet."""
+class Inside(NamedTuple):
+    """What a data file's footer tells: its layout, its objects if several, what it is sorted by."""
+
+    footer: Footer
+    members: tuple[tuple[str, int], ...]
+    order: str
+
+
+def read_inside(
+    files: WarehouseIO, path: str, size_bytes: int, checksum: Checksum | None = None
+) -> Inside:
+    """The footer of one data file, from its last bytes; `BadLake` when it is damaged.
+
+    pyarrow, which is three times as fast, ends the process on some damaged footers, so it is given
+    only those whose checksum is right; a footer without one is read by our own reader.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    tail = footer_bytes(files, path, size_bytes)
+    if checksum is not None:
+        if crc32(tail) != checksum.footer_crc32:
+            raise BadLake("the footer of a data file is not what was written", path, DAMAGED_HINT)
+        return inside_of(pq.read_metadata(pa.BufferReader(b"PAR1" + tail)))
+    try:
+        found = _parquet_thrift.footer(tail[:-8])
+    except ValueError as error:
+        raise BadLake(f"a data file is damaged: {error}", path, DAMAGED_HINT) from error
+    members = _members(found.notes.get(SOURCES_KEY, ""))
+    return Inside(_layout_of(found), members, found.notes.get(ORDER_KEY, ""))
+
+
+def inside_of(metadata: pq.FileMetaData) -> Inside:
+    """What a footer that pyarrow has read tells."""
+    return Inside(footer_of(metadata), members_of(metadata), order_of(metadata))
+
+
+def _layout_of(found: _parquet_thrift.FileFooter) -> Footer:
+    columns = [column for group in found.groups for column in group.columns]
+    return Footer(
+        leaves=tuple(Leaf(path.partition(".")[0], path) for path in found.leaves),
+        rows=[group.rows for group in found.groups],
+        offsets=[column.offset for column in columns],
+        lengths=[column.length for column in columns],
+    )
+
+
+def read_metadata(
+    files: WarehouseIO, path: str, size_bytes: int, checksum: Checksum | None = None
+) -> pq.FileMetaData:
+    """The whole footer of one data file, by pyarrow; `BadLake` when it is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    read_inside(files, path, size_bytes, checksum)
+    tail = footer_bytes(files, path, size_bytes)
+    return pq.read_metadata(pa.BufferReader(b"PAR1" + tail))
+
+
+def footer_bytes(files: WarehouseIO, path: str, size_bytes: int) -> bytes:
+    """The footer with its length and magic; `BadLake` when the file does not end in one."""
     tail = files.read_tail(path, size_bytes, FOOTER_GUESS_BYTES)
     needed = int.from_bytes(tail[-8:-4], "little") + 8
     if tail[-4:] != b"PAR1" or needed > min(size_bytes, MAX_FOOTER_BYTES):
-        raise BadLake("a data file is not Parquet", path, "ingest its object again")
+        raise BadLake("a data file is not Parquet", path, DAMAGED_HINT)
     if needed > len(tail):
         tail = files.read_tail(path, size_bytes, needed)
-    try:
-        return pq.read_metadata(pa.BufferReader(b"PAR1" + tail[-needed:]))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadLake(
-            f"a data file is damaged: {error}", path, "ingest its object again"
-        ) from error
+    return tail[-needed:]

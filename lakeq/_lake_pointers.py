@@ -9,10 +9,10 @@ because all tables of one ingest are switched in one transaction, which `SqlCata
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lakeq.errors import AccessDenied, BadLake, LakeqError, StorageUnavailable, UsageError
 
@@ -39,6 +39,15 @@ CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
 );
 CREATE TABLE IF NOT EXISTS lakeq_settings (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL);
 """
+_SUMS = """
+CREATE TABLE IF NOT EXISTS lakeq_checksums (
+    path TEXT NOT NULL PRIMARY KEY,
+    size_bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    footer_crc32 INTEGER
+) WITHOUT ROWID
+"""
+_SUM_COLUMNS = "path, size_bytes, sha256, footer_crc32"
 _NAMESPACE = "INSERT OR IGNORE INTO iceberg_namespace_properties VALUES (?, ?, 'exists', 'true')"
 _INSERT = "INSERT OR IGNORE INTO iceberg_tables VALUES (?, ?, ?, ?, NULL, 'TABLE')"
 _UPDATE = """
@@ -53,6 +62,17 @@ class Switch(NamedTuple):
     table: str
     old: str | None
     new: str
+
+
+class Checksum(NamedTuple):
+    """What a file of the lake was when it was written.
+
+    `footer_crc32` is that of a Parquet file's footer with its length and magic, None for others.
+    """
+
+    size_bytes: int
+    sha256: str
+    footer_crc32: int | None = None
 
 
 class Pointers:
@@ -99,13 +119,42 @@ class Pointers:
         )
         return {str(name): str(location) for name, location in rows}
 
-    def switch(self, switches: Sequence[Switch]) -> bool:
-        """Make all the steps in one transaction, or none: False when another writer was first."""
+    def switch(
+        self, switches: Sequence[Switch], sums: Mapping[str, Checksum] | None = None
+    ) -> bool:
+        """Make all the steps in one transaction, or none: False when another writer was first.
+
+        `sums` are the checksums of the files that the steps bring, by path; they are kept with
+        the same transaction.
+        """
         with self._transaction() as connection:
             if all(self._step(connection, switch) for switch in switches):
+                if sums:
+                    connection.execute(_SUMS)  # a lake made before checksums has no table for them
+                    rows = [(path, *checksum) for path, checksum in sums.items()]
+                    insert = "INSERT OR REPLACE INTO lakeq_checksums VALUES (?, ?, ?, ?)"
+                    connection.executemany(insert, rows)
                 return True
             connection.rollback()
             return False
+
+    def checksums(self) -> dict[str, Checksum]:
+        """The checksums of all files that were committed, by path."""
+        rows = self._read(f"SELECT {_SUM_COLUMNS} FROM lakeq_checksums")  # noqa: S608  # a constant
+        return {str(row[0]): _checksum(row) for row in rows}
+
+    def checksum(self, path: str) -> Checksum | None:
+        """The checksum of one file, if it was kept."""
+        query = f"SELECT {_SUM_COLUMNS} FROM lakeq_checksums WHERE path = ?"  # noqa: S608  # as above
+        rows = self._read(query, (path,))
+        return _checksum(rows[0]) if rows else None
+
+    def forget(self, paths: Sequence[str]) -> None:
+        """Drop the checksums of files that are no more."""
+        if paths and self.checksums():  # a lake made before checksums has no table for them
+            with self._transaction() as connection:
+                drop = "DELETE FROM lakeq_checksums WHERE path = ?"
+                connection.executemany(drop, [(path,) for path in paths])
 
     @staticmethod
     def _step(connection: sqlite3.Connection, switch: Switch) -> bool:
@@ -180,6 +229,11 @@ class Pointers:
             return AccessDenied(f"cannot write to the lake: {text}", where, hint)
         hint = "restore the file from a backup, or ingest again into a new lake"
         return BadLake(f"the lake's catalog is damaged: {text}", where, hint)
+
+
+def _checksum(row: tuple[Any, ...]) -> Checksum:
+    _, size, digest, crc = row
+    return Checksum(int(size), str(digest), None if crc is None else int(crc))
 
 
 def split(table: str) -> tuple[str, str]:

@@ -4,38 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from lakeq._lake_commit import Staged, live_files, load_metadata, partition_values, source_of
 from lakeq._lake_io import WarehouseIO
-from lakeq._lake_parquet import NewFile, footer_of, members_of, order_of, read_metadata
+from lakeq._lake_parquet import Inside, NewFile, inside_of, read_inside
+from lakeq._lake_pointers import Checksum
 from lakeq._lake_schema import duckdb_type
 from lakeq._lake_side import Side, from_milliseconds
 from lakeq.errors import NotFound
-from lakeq.snapshot import DataFile, Footer, SnapshotColumn, SnapshotInfo, TableSnapshot
+from lakeq.snapshot import DataFile, SnapshotColumn, SnapshotInfo, TableSnapshot
 
 if TYPE_CHECKING:
-    import pyarrow.parquet as pq
     from pyiceberg.manifest import DataFile as IcebergFile
     from pyiceberg.schema import Schema
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
 
+Sums = Mapping[str, Checksum]
+NO_SUMS: Sums = MappingProxyType({})
 FOOTER_READERS = 16  # threads; a footer on S3 is one request of some 30 ms
 
 
-def head(files: WarehouseIO, name: str, location: str, known: Iterable[DataFile] = ()) -> Side:
+def head(
+    files: WarehouseIO,
+    name: str,
+    location: str,
+    known: Iterable[DataFile] = (),
+    sums: Sums = NO_SUMS,
+) -> Side:
     """The current snapshot and the history of the table whose metadata file is at `location`.
 
-    `known` are files whose footers need not be read again. A table that nothing was ever
-    committed to has snapshot 0 without files.
+    `known` are files whose footers need not be read again; `sums` are checksums of files. A table
+    that nothing was ever committed to has snapshot 0 without files.
     """
     metadata = load_metadata(files, location)
-    return _side(files, name, metadata, metadata.current_snapshot(), metadata.schema(), known)
+    return _side(files, name, metadata, metadata.current_snapshot(), metadata.schema(), known, sums)
 
 
 def as_of(
-    files: WarehouseIO, name: str, location: str, snapshot_id: int, known: Iterable[DataFile]
+    files: WarehouseIO,
+    name: str,
+    location: str,
+    snapshot_id: int,
+    known: Iterable[DataFile],
+    sums: Sums = NO_SUMS,
 ) -> Side:
     """One snapshot of the table's past, with the columns it had then."""
     metadata = load_metadata(files, location)
@@ -45,7 +59,7 @@ def as_of(
     schema = metadata.schema()
     if snapshot.schema_id is not None:
         schema = metadata.schema_by_id(snapshot.schema_id) or schema
-    return _side(files, name, metadata, snapshot, schema, known)
+    return _side(files, name, metadata, snapshot, schema, known, sums)
 
 
 def after_commit(staged: Staged, before: Sequence[DataFile], new: Mapping[str, NewFile]) -> Side:
@@ -56,7 +70,7 @@ def after_commit(staged: Staged, before: Sequence[DataFile], new: Mapping[str, N
     kept = [file for file in before if file.path not in staged.removed]
     new = {**new, **{file.path: file for file in staged.made}}
     added = [
-        _data_file(staged.metadata, file, _inside(new[file.file_path].metadata))
+        _data_file(staged.metadata, file, inside_of(new[file.file_path].metadata))
         for file in staged.added
     ]
     added.sort(key=lambda file: file.path.rpartition("/")[2])
@@ -96,34 +110,24 @@ def _side(
     snapshot: Snapshot | None,
     schema: Schema,
     known: Iterable[DataFile],
+    sums: Sums,
 ) -> Side:
     found = live_files(files, metadata, snapshot.snapshot_id if snapshot else None)
-    footers = _footers(files, [file for _, file in found], known)
+    footers = _footers(files, [file for _, file in found], known, sums)
     data_files = tuple(_data_file(metadata, file, footers[file.file_path]) for _, file in found)
     described = _snapshot(name, metadata, snapshot, schema)
     return Side(_with(described, data_files), history(metadata), log(metadata))
 
 
-class _Inside(NamedTuple):
-    """What a data file's footer tells."""
-
-    footer: Footer
-    members: tuple[tuple[str, int], ...]
-    order: str
-
-
-def _inside(metadata: pq.FileMetaData) -> _Inside:
-    return _Inside(footer_of(metadata), members_of(metadata), order_of(metadata))
-
-
 def _footers(
-    files: WarehouseIO, wanted: Sequence[IcebergFile], known: Iterable[DataFile]
-) -> dict[str, _Inside]:
-    footers = {file.path: _Inside(file.footer, file.members, file.order) for file in known}
+    files: WarehouseIO, wanted: Sequence[IcebergFile], known: Iterable[DataFile], sums: Sums
+) -> dict[str, Inside]:
+    footers = {file.path: Inside(file.footer, file.members, file.order) for file in known}
     unread = [file for file in wanted if file.file_path not in footers]
 
-    def read(file: IcebergFile) -> _Inside:
-        return _inside(read_metadata(files, file.file_path, file.file_size_in_bytes))
+    def read(file: IcebergFile) -> Inside:
+        path, size = file.file_path, file.file_size_in_bytes
+        return read_inside(files, path, size, sums.get(path))
 
     with ThreadPoolExecutor(FOOTER_READERS) as pool:
         read_now = pool.map(read, unread)
@@ -148,7 +152,7 @@ def _with(snapshot: TableSnapshot, files: tuple[DataFile, ...]) -> TableSnapshot
     return TableSnapshot(snapshot.name, number, time, snapshot.columns, files)
 
 
-def _data_file(metadata: TableMetadata, file: IcebergFile, inside: _Inside) -> DataFile:
+def _data_file(metadata: TableMetadata, file: IcebergFile, inside: Inside) -> DataFile:
     source = source_of(metadata.schema(), file)
     return DataFile(
         path=file.file_path,

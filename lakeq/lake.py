@@ -118,7 +118,8 @@ class IcebergLake:
         if side is None:
             from lakeq import _lake_read
 
-            side = _lake_read.head(self._files(), name, location)
+            sums = self._pointers.checksums()
+            side = _lake_read.head(self._files(), name, location, sums=sums)
             self._side_files.write(name, "head", location, side)
         return side
 
@@ -133,7 +134,8 @@ class IcebergLake:
             from lakeq import _lake_read
 
             known = head.snapshot.files
-            past = _lake_read.as_of(self._files(), name, location, number, known)
+            sums = self._pointers.checksums()
+            past = _lake_read.as_of(self._files(), name, location, number, known, sums)
             side = Side(past.snapshot)
             self._side_files.write(name, str(number), key, side)
         return side.snapshot
@@ -269,7 +271,10 @@ class IcebergLake:
         except BaseException:
             files.discard()
             raise
-        if not self._pointers.switch([state.switch for state in staged if state.switch]):
+        made = [file for state in staged for file in state.made]
+        new = [file for change in changes for file in change.files] + made
+        sums = files.sums | {file.path: file.checksum for file in new if file.checksum}
+        if not self._pointers.switch([state.switch for state in staged if state.switch], sums):
             files.discard()
             return None
         for change, state in zip(changes, staged, strict=True):
@@ -309,6 +314,7 @@ class IcebergLake:
             orphans = [path for path in unnamed if files.new_input(path).exists()]
             for path in orphans:
                 files.delete(path)
+            self._pointers.forget(orphans)
             return orphans
 
     # Upkeep.
@@ -336,18 +342,19 @@ class IcebergLake:
                 for path in sizes:
                     session.record(path)
                 staged = _lake_upkeep.stage_expiry(self._staging(files), name, before)
-                if staged.old != location or not self._switched(staged):
+                if staged.old != location or not self._switched(staged, files):
                     files.discard()
                     continue
                 self._head(name, staged.location)
                 for path in sizes:
                     files.delete(path)
+                self._pointers.forget(list(sizes))
                 return done
         what = f"{COMMIT_ATTEMPTS} times in a row another writer was faster"
         raise StorageUnavailable(what, name, "try again when fewer are writing")
 
-    def _switched(self, staged: Staged) -> bool:
-        return staged.switch is not None and self._pointers.switch([staged.switch])
+    def _switched(self, staged: Staged, files: WarehouseIO) -> bool:
+        return staged.switch is not None and self._pointers.switch([staged.switch], files.sums)
 
     def orphans(self, name: str) -> dict[str, int]:
         """The files below table `name` that no snapshot names and no writer is at work on.
@@ -369,14 +376,16 @@ class IcebergLake:
     def delete_paths(self, paths: Iterable[str]) -> None:
         """Delete files that nothing names."""
         files = self._files()
-        for path in paths:
+        gone = list(paths)
+        for path in gone:
             files.delete(path)
+        self._pointers.forget(gone)
 
     def metadata_of(self, path: str, size_bytes: int) -> pq.FileMetaData:
         """The Parquet footer of a data file."""
         from lakeq._lake_parquet import read_metadata
 
-        return read_metadata(self._files(), path, size_bytes)
+        return read_metadata(self._files(), path, size_bytes, self._pointers.checksum(path))
 
     def _staging(self, files: WarehouseIO, remains: Remains | None = None) -> StagingCatalog:
         from lakeq._lake_commit import StagingCatalog
