@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FOOTER_BYTES = 1 << 14
 MAX_FOOTER_BYTES = 1 << 18
 FOOTER_SHARE = 1000
+TRAILER_BYTES = 8  # after the footer: its length and the magic
+BUFFER_BYTES = 1 << 20  # of httpfs
 GAP_BYTES = 1 << 14
 WHOLE_GROUP_SHARE = 0.95
 ATHENA_SMALL_FILE_BYTES = 3 << 20
@@ -61,15 +63,20 @@ class Range(NamedTuple):
     tested: bool = False
 
 
-def footer(size_bytes: int, footer_bytes: int) -> Cost:
+def footer(size_bytes: int, footer_bytes: int, *, remote: bool) -> Cost:
     """What opening a file takes, with the request that asks its size.
 
-    A footer of unknown length (0) is taken for a short one.
+    A footer of unknown length (0) is taken for a short one. After a long one DuckDB looks at the
+    end once more; over S3 httpfs still has it, and has taken the last 8 bytes along.
     """
     share = min(max(size_bytes // FOOTER_SHARE, FOOTER_BYTES), MAX_FOOTER_BYTES)
     first = min(1 << (share - 1).bit_length(), size_bytes)
     if footer_bytes > first:
-        again = first + footer_bytes - 8
+        again = first + footer_bytes
+        if not remote:
+            again += first - TRAILER_BYTES
+        elif footer_bytes > BUFFER_BYTES:
+            again -= TRAILER_BYTES
         return Cost(Interval(again, again), Interval(3, 3))
     return Cost(Interval(first, first), Interval(2, 2))
 

@@ -166,7 +166,8 @@ class Scanner:
         found.columns = {names[c.number]: 0 for c in self.scan.columns}
         opened = NOTHING
         for file in files:
-            cost = footer(file.size_bytes, file.footer.size_bytes)
+            remote = "://" in file.path
+            cost = footer(file.size_bytes, file.footer.size_bytes, remote=remote)
             opened += cost
             if not found.groups:
                 found.first = cost

@@ -19,7 +19,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,6 +68,8 @@ PLAN_WITHOUT = (
     "late_materialization,statistics_propagation,empty_result_pullup,join_order,"
     "compressed_materialization"
 )
+TRAILER_BYTES = 8  # of a Parquet file: the footer's length and the magic
+READ_AHEAD_BYTES = 1 << 20  # httpfs fills a buffer of so many when it is asked for fewer
 S3_SCHEMES = ("s3://", "s3a://", "s3n://")
 SESSION_SETTINGS = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_endpoint")
 
@@ -181,6 +183,22 @@ class Engine:
         """
         for name, value in READ_AS_PLANNED.items():
             self.connection.execute(f"SET GLOBAL {name} = {value}")
+
+    def access(self) -> Access:
+        """The reads of data files that DuckDB logged up to now."""
+        if not self.paths:
+            return Access((), 0)
+        log = self.connection.cursor()
+        lines = log.execute("SELECT message FROM duckdb_logs WHERE type = 'FileSystem'").fetchall()
+        found = [match for (line,) in lines if (match := _LOGGED.fullmatch(line))]
+        known = self.paths
+        reads = tuple(
+            Read(match["path"], int(match["pos"]), int(match["bytes"]))
+            for match in found
+            if match["op"] == "READ" and match["path"] in known
+        )
+        opened = len({match["path"] for match in found} & known)
+        return Access(tuple(_as_requested(reads)), opened, signed=bool(self.secrets))
 
     def close(self) -> None:
         """Drop the database and what it spilled."""
@@ -340,23 +358,40 @@ class Run:
         return pa.RecordBatchReader.from_batches(source.schema, batches())
 
     def access(self) -> Access:
-        """The reads of data files that DuckDB logged up to now."""
-        log = self._engine.connection.cursor()
-        lines = log.execute("SELECT message FROM duckdb_logs WHERE type = 'FileSystem'").fetchall()
-        found = [match for (line,) in lines if (match := _LOGGED.fullmatch(line))]
-        known = self._engine.paths
-        reads = tuple(
-            Read(match["path"], int(match["pos"]), int(match["bytes"]))
-            for match in found
-            if match["op"] == "READ" and match["path"] in known
-        )
-        opened = len({match["path"] for match in found} & known)
-        return Access(reads, opened, signed=bool(self._engine.secrets))
+        """What the engine has read up to now."""
+        return self._engine.access()
 
     def close(self) -> None:
         """Stop the query and drop its database."""
         self._cursor.close()
         self._engine.close()
+
+
+def _as_requested(reads: Iterable[Read]) -> Iterator[Read]:
+    """`reads` as httpfs asked S3 for them, which differs from DuckDB's log where a footer is long.
+
+    A footer that is not within the end of the file that is read first is read again from its
+    start. The log tells that without the 8 bytes after the footer, which httpfs takes along, and
+    then the end of the file once more, which httpfs still has (measured with a server that counts).
+    """
+    ends: dict[str, Read] = {}
+    long: set[str] = set()
+    for read in reads:
+        end = ends.setdefault(read.path, read)
+        if read is end or not read.path.startswith(S3_SCHEMES):
+            yield read
+        elif read.path not in long and _stops(read) == _stops(end) - TRAILER_BYTES:
+            long.add(read.path)
+            buffered = min(READ_AHEAD_BYTES, read.length + TRAILER_BYTES)
+            yield read._replace(length=max(read.length, buffered))
+        elif read == end and read.path in long:
+            long.discard(read.path)
+        else:
+            yield read
+
+
+def _stops(read: Read) -> int:
+    return read.offset + read.length
 
 
 def identifier(name: str) -> str:

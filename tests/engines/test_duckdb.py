@@ -262,6 +262,26 @@ def test_s3_bytes_and_requests_are_those_the_server_counts(
     assert len(access.reads) + access.opened == len(server.requests)
 
 
+@pytest.mark.parametrize(
+    "query", ["select sum(c1) from d.t", "select count(*) from d.t a join d.t b on a.c1 < b.c2"]
+)
+@pytest.mark.parametrize(
+    ("columns", "row_groups"), [(3, 2), (60, 2), (60, 30), (300, 32), (300, 33), (300, 40)]
+)
+def test_a_long_footer_is_counted_as_the_server_counts_it(
+    tmp_path: Path, columns: int, row_groups: int, query: str
+) -> None:
+    """Footers from 2 kB to 1.3 MB: in one read, in two that overlap, in two that do not."""
+    (tmp_path / "bucket").mkdir()
+    arrays = {f"c{number}": pa.array([1] * row_groups) for number in range(columns)}
+    file = write(tmp_path / "bucket" / "wide.parquet", arrays, rows_per_group=1)
+    wide = snapshot("d.t", [file], dict.fromkeys(arrays, pa.int64()), "s3://bucket/")
+    with counting_server(tmp_path) as server:
+        _, access = run(query, [wide], with_settings=endpoint(server))
+        assert access.scanned_bytes == server.sent
+        assert len(access.reads) + access.opened == len(server.requests)
+
+
 def test_row_groups_read_are_those_whose_bytes_were(table: TableSnapshot) -> None:
     _, access = run(
         "select ref from d.t where contig = '21' and pos between 5001 and 5100", [table]
