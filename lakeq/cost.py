@@ -8,9 +8,9 @@ decimal units exactly. Were a TB 2^40 bytes, the true price would be 9 % lower: 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lakeq.errors import UnknownName, UsageError
 MB = 10**6
 GB = 10**9
 TB = 10**12
+EXACT = Context(prec=200)  # Decimal's own 28 digits would round a long sum
 PRICES = Path(__file__).with_name("prices.json")
 
 
@@ -129,6 +130,14 @@ def storage_cost_usd(stored_bytes: int, book: PriceBook | None = None) -> Decima
     """What so many bytes cost for a month in S3 Standard."""
     book = book or prices()
     return _exact(stored_bytes * book.storage_usd_per_gb_month / GB)
+
+
+def total(amounts: Iterable[Decimal]) -> Decimal:
+    """The sum to the last digit, however many digits that takes."""
+    found = Decimal(0)
+    for amount in amounts:
+        found = EXACT.add(found, amount)
+    return found
 
 
 def dollars(amount: Decimal) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from lakeq import cost, engines, guard, limits, planner
+from lakeq._query_account import Account, s3_bill
 from lakeq.cost import size
-from lakeq.engines import Access, ResultColumn, Row, Running
+from lakeq.engines import ResultColumn, Row, Running
 from lakeq.errors import NotFound, UnknownName, UsageError
 from lakeq.planner import Plan, Planned
 
@@ -116,19 +119,20 @@ class _Bill:
     tables: Mapping[str, TableSnapshot]
     plan: Plan
     started: float
+    account: Account
     notes: tuple[str, ...] = ()
     rows: int = 0
     truncated: bool = False
 
-    def settle(self) -> Report:
-        """Stop the clock, count the bytes, release the engine."""
+    def settle(self, error: BaseException | None = None) -> Report:
+        """Stop the clock, count the bytes, release the engine, enter it all in the ledger."""
         seconds = time.perf_counter() - self.started
         access = self.running.access()
         self.running.close()
         used = planner.usage(self.tables.values(), access.reads)
-        requests, billed_bytes, billed_requests = _over_s3(access)
+        requests, billed_bytes, billed_requests = s3_bill(access)
         book = self.plan.prices
-        return Report(
+        report = Report(
             rows=self.rows,
             seconds=seconds,
             bytes_scanned=access.scanned_bytes,
@@ -147,17 +151,8 @@ class _Bill:
             prices_date=book.date,
             notes=self.notes,
         )
-
-
-def _over_s3(access: Access) -> tuple[int, int, int]:
-    """S3 requests; and of them, bytes and requests that the caller's account pays for."""
-    remote = [read for read in access.reads if "://" in read.path]
-    if not remote:
-        return 0, 0, 0
-    requests = len(remote) + access.opened
-    if not access.signed:
-        return requests, 0, 0
-    return requests, sum(read.length for read in remote), requests
+        self.account.settle(access, self.tables, error, rows=self.rows, seconds=seconds)
+        return report
 
 
 class Result:
@@ -172,10 +167,15 @@ class Result:
         self,
         running: Running,
         ready: Ready,
+        account: Account,
         limit: int | None = None,
     ) -> None:
         self._running = running
-        self._bill = _Bill(running, ready.tables, ready.plan, ready.started, ready.notes)
+        self._bill = _Bill(
+            running, ready.tables, ready.plan, ready.started, account, notes=ready.notes
+        )
+        self._account = account
+        self._dropped = weakref.finalize(self, self._bill.settle, GeneratorExit())
         self._limit = limit
         self._table: pa.Table | None = None
         self._report: Report | None = None
@@ -204,17 +204,16 @@ class Result:
     def stream(self, count: int = ROWS_PER_FETCH) -> Iterator[Sequence[Row]]:
         """The rows as Python values, at most `count` at a time; loads neither Arrow nor pandas."""
         self._begin()
-        try:
+        with self._settling():
             while rows := self._running.fetch(self._wanted(count)):
                 kept = rows[: self._room()]
                 self._bill.truncated = len(kept) < len(rows)
                 self._bill.rows += len(kept)
+                self._account.saw(kept)
                 if kept:
                     yield kept
                 if self._bill.truncated:
                     break
-        finally:
-            self._end()
 
     def batches(self, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
         """The rows as Arrow record batches."""
@@ -225,17 +224,16 @@ class Result:
         yield from self._pass_on(self._running.reader(self._wanted(rows_per_batch)))
 
     def _pass_on(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        try:
+        with self._settling():
             for batch in reader:
                 kept = batch.slice(0, self._room())
                 self._bill.truncated = len(kept) < len(batch)
                 self._bill.rows += len(kept)
+                self._account.saw_batch(kept)
                 if len(kept):
                     yield kept
                 if self._bill.truncated:
                     break
-        finally:
-            self._end()
 
     def reader(self, rows_per_batch: int = ROWS_PER_BATCH) -> pa.RecordBatchReader:
         """The rows as a record batch reader: the schema first, then the batches as they come."""
@@ -297,7 +295,7 @@ class Result:
     def close(self) -> None:
         """Stop the query; rows not yet read are lost."""
         self._streamed = True
-        self._end()
+        self._end(GeneratorExit())
 
     def __repr__(self) -> str:
         names = ", ".join(column.name for column in self.columns)
@@ -327,9 +325,20 @@ class Result:
             raise UsageError("the rows of this result have been passed on", "the result", hint)
         self._streamed = True
 
-    def _end(self) -> None:
+    @contextmanager
+    def _settling(self) -> Iterator[None]:
+        """Settle the bill however the reading of the rows ends."""
+        try:
+            yield
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._end()
+
+    def _end(self, error: BaseException | None = None) -> None:
         if self._report is None:
-            self._report = self._bill.settle()
+            self._dropped.detach()
+            self._report = self._bill.settle(error)
 
     def _room(self) -> int | None:
         return None if self._limit is None else self._limit - self._bill.rows
@@ -348,11 +357,13 @@ def _cell(value: object) -> str:
 class Ready:
     """A query that the guard let pass and that is planned: all that is needed to run it.
 
+    `serialized` is the query as DuckDB's parser tells it.
     `tables` are whole; `needed` are the same with only the files that the query may need.
     """
 
     place: engines.Engine
     sql: str
+    serialized: str
     parameters: Mapping[str, object]
     explain: bool
     tables: Mapping[str, TableSnapshot]
@@ -361,10 +372,10 @@ class Ready:
     notes: tuple[str, ...]
     started: float
 
-    def run(self, max_rows: int | None = None) -> Result:
-        """Start it."""
+    def run(self, account: Account, max_rows: int | None = None) -> Result:
+        """Start it; `account` is settled with its result."""
         running = self.place.run(self.sql, self.parameters, self.needed, explain=self.explain)
-        return Result(running, self, max_rows)
+        return Result(running, self, account, max_rows)
 
 
 def run(
@@ -386,22 +397,24 @@ def run(
     """
     if max_rows is not None and max_rows < 0:
         raise UsageError(f"max_rows = {max_rows}: expected 0 or more", "the query")
-    ready = prepare(
-        sql,
-        datasets=datasets,
-        lake=lake,
-        settings=settings,
-        parameters=parameters,
-        at=at,
-        across_assemblies=across_assemblies,
-        stops=max_rows is not None,
-    )
-    try:
+    options = {"at": at, "across_assemblies": across_assemblies, "max_rows": max_rows}
+    account = Account(settings, sql, parameters or {}, options)
+    with account.failing():
+        ready = prepare(
+            sql,
+            datasets=datasets,
+            lake=lake,
+            settings=settings,
+            parameters=parameters,
+            at=at,
+            across_assemblies=across_assemblies,
+            stops=max_rows is not None,
+        )
+    with account.failing(ready.place, ready.tables):
+        account.allowed(ready.serialized)
         limits.check(settings.limits, ready.plan)
-        return ready.run(max_rows)
-    except BaseException:
-        ready.place.close()
-        raise
+        account.reserve(ready.plan, ready.tables)
+        return ready.run(account, max_rows)
 
 
 def prepare(
@@ -422,9 +435,16 @@ def prepare(
     given = dict(parameters or {})
     started = time.perf_counter()
     place = engines.get(ENGINE, settings)
+
+    told: list[str] = []
+
+    def serialize(text: str) -> str:
+        told.append(place.serialize(text))
+        return told[-1]
+
     try:
         text = with_dollars(sql, given)
-        allowed = guard.check(text, datasets, place.serialize, across_assemblies=across_assemblies)
+        allowed = guard.check(text, datasets, serialize, across_assemblies=across_assemblies)
         _check_parameters(allowed.parameters, given)
         names = [table.qualified for table in allowed.tables]
         _check_ingested(names, lake.tables())
@@ -437,6 +457,7 @@ def prepare(
         return Ready(
             place=place,
             sql=allowed.sql,
+            serialized=told[-1],
             parameters=given,
             explain=allowed.explain,
             tables=tables,

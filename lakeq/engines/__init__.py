@@ -108,6 +108,10 @@ class Engine(Protocol):
         """
         ...
 
+    def access(self) -> Access:
+        """What was read from storage up to now, also by a query that could not begin."""
+        ...
+
     def close(self) -> None:
         """Release everything; may be called again."""
         ...

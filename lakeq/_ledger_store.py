@@ -1,0 +1,211 @@
+"""The ledger's file: SQLite in WAL mode, lines that are only ever added, open reservations.
+
+Every change is one `BEGIN IMMEDIATE` transaction: after kill -9 it is there whole or not at all.
+`synchronous` is NORMAL: a power cut can cost the last lines, never the file. Dollars are decimal
+text; SQLite never adds them, because its SUM is floating point. What is added up so often that
+reading all lines would be slow, dollars per day and spender, stands in `totals`, changed in the
+same transaction as the lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+from lakeq import cost
+
+VERSION = 1
+BUSY_TIMEOUT_S = 20.0
+KINDS = ("query", "ingest", "convert", "maintain", "storage", "request", "egress")
+OUTCOMES = ("ok", "failed", "refused", "cancelled", "interrupted")
+_SCHEMA = f"""
+CREATE TABLE lines (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN {KINDS}),
+    outcome TEXT NOT NULL CHECK (outcome IN {OUTCOMES}),
+    started TEXT NOT NULL,
+    ended TEXT NOT NULL,
+    seconds REAL,
+    bytes INTEGER,
+    count INTEGER,
+    usd TEXT NOT NULL,
+    prices TEXT NOT NULL,
+    user TEXT NOT NULL,
+    project TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    lake TEXT NOT NULL,
+    subject TEXT,
+    tables TEXT,
+    sql TEXT,
+    parameters TEXT,
+    options TEXT,
+    planned TEXT,
+    digest TEXT,
+    error TEXT,
+    version TEXT NOT NULL,
+    UNIQUE (run, kind)
+);
+CREATE INDEX lines_by_time ON lines (started);
+CREATE TRIGGER lines_stay BEFORE UPDATE ON lines
+    BEGIN SELECT RAISE(ABORT, 'lines of the ledger are never changed'); END;
+CREATE TRIGGER lines_remain BEFORE DELETE ON lines
+    BEGIN SELECT RAISE(ABORT, 'lines of the ledger are never deleted'); END;
+CREATE TABLE totals (
+    day TEXT NOT NULL,
+    user TEXT NOT NULL,
+    project TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    usd TEXT NOT NULL,
+    PRIMARY KEY (day, user, project, tags)
+) WITHOUT ROWID;
+CREATE TABLE reservations (
+    run TEXT PRIMARY KEY,
+    usd TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    line TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE alerts (
+    budget TEXT NOT NULL,
+    period TEXT NOT NULL,
+    percent INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    spent TEXT NOT NULL,
+    PRIMARY KEY (budget, period, percent)
+) WITHOUT ROWID;
+CREATE TABLE raw_sizes (
+    name TEXT NOT NULL,
+    snapshot INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (name, snapshot)
+) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+"""
+_INSERT = """
+INSERT INTO lines VALUES (
+    NULL, :run, :kind, :outcome, :started, :ended, :seconds, :bytes, :count, :usd, :prices, :user,
+    :project, :tags, :lake, :subject, :tables, :sql, :parameters, :options, :planned, :digest,
+    :error, :version)
+ON CONFLICT (run, kind) DO NOTHING
+"""
+_NAMES = re.findall(r":(\w+)", _INSERT)
+_TOTAL = "SELECT usd FROM totals WHERE day = ? AND user = ? AND project = ? AND tags = ?"
+Values = Mapping[str, object]
+
+
+class Store:
+    """The ledger in the file `path`; each use opens it anew, so forks and threads are no matter."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One change, whole or not at all. Raises `sqlite3.Error` and `OSError`."""
+        if not self.path.exists():
+            self._create()
+        with contextlib.closing(self._open("rw")) as connection:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """The ledger as it is at one moment; None where there is none yet."""
+        if not self.path.exists():
+            yield None
+            return
+        with contextlib.closing(self._open("ro")) as connection:
+            connection.execute("BEGIN")
+            yield connection
+
+    def _open(self, mode: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            _check_version(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _create(self) -> None:
+        """Make the file beside its place and link it there, so that nobody meets half of it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        try:
+            with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_SCHEMA)
+            self._place(part)
+        finally:
+            for suffix in ("", "-wal", "-shm"):
+                part.with_name(part.name + suffix).unlink(missing_ok=True)
+
+    def _place(self, part: Path) -> None:
+        try:
+            os.link(part, self.path)
+        except FileExistsError:
+            return  # another process was first
+        except OSError:  # a file system without hard links
+            if not self.path.exists():
+                part.replace(self.path)
+
+
+def _check_version(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found != VERSION:
+        what = f"the ledger has version {found}, this lakeq knows {VERSION}"
+        raise sqlite3.DatabaseError(what)
+
+
+def append(connection: sqlite3.Connection, lines: Iterable[Values]) -> list[int]:
+    """Add lines, once for each run and kind, with their dollars to the totals; returns the new ids.
+
+    A line that is there already is left alone, so that doing it again doubles nothing.
+    """
+    added = []
+    for line in lines:
+        cursor = connection.execute(_INSERT, dict.fromkeys(_NAMES) | dict(line))
+        if cursor.rowcount:
+            added.append(cursor.lastrowid or 0)
+            _add_up(connection, line)
+    return added
+
+
+def _add_up(connection: sqlite3.Connection, line: Values) -> None:
+    usd = Decimal(str(line["usd"]))
+    if not usd:
+        return
+    key = (str(line["started"])[:10], line["user"], line["project"], line["tags"])
+    row = connection.execute(_TOTAL, key).fetchone()
+    total = plain(cost.EXACT.add(usd, Decimal(row[0] if row else 0)))
+    connection.execute("INSERT OR REPLACE INTO totals VALUES (?, ?, ?, ?, ?)", (*key, total))
+
+
+def rows(connection: sqlite3.Connection, sql: str, values: Sequence[object] = ()) -> list[Values]:
+    """The rows of a query as mappings."""
+    cursor = connection.execute(sql, values)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def plain(amount: Decimal) -> str:
+    """`amount` as text without an exponent or trailing zeros: 0.00005."""
+    return f"{amount.normalize(cost.EXACT):f}" if amount else "0"
