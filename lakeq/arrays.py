@@ -480,6 +480,6 @@ def _lakeq_attrs(volume: Row, cost: Cost) -> dict[str, Any]:
         "complete": "unknown" if complete is None else int(complete),
         "sweeps_missing": " ".join(str(number - 1) for number in volume["sweeps_missing"] or []),
         "lakeq_bytes_scanned": cost.bytes_scanned,
-        "lakeq_cost_usd": float(cost.cost_usd),
+        "lakeq_cost_usd": str(cost.cost_usd),  # exact, where a float is not
         "lakeq_seconds": round(cost.seconds, 3),
     }
