@@ -42,6 +42,8 @@ def _dataset(dataset: Dataset) -> str:
         "Homepage": f"<{dataset.homepage}>",
         "Assembly": dataset.assembly,
         "Panel": f"<{dataset.panel}>" if dataset.panel else "",
+        "Keys": "<br>".join(f"`{name}`: `{text}`" for name, text in dataset.keys.items()),
+        "Never ingested": ", ".join(f"`{glob}`" for glob in dataset.skip),
         "Notifications": ", ".join(f"`{topic}`" for topic in dataset.notifications),
     }
     parts = [f"\n## {dataset.name}\n\n{dataset.title}\n\n{dataset.doc}\n\n", _facts(facts)]

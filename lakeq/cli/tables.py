@@ -120,6 +120,7 @@ def facts(info: TableInfo) -> dict[str, object]:
         "made by": info.table.query,
         "made from": [f"{name} at {number}" for name, number in info.made_from.items()],
         "source": list(info.table.objects),
+        "keys": [f"{name}: {text}" for name, text in info.dataset.keys.items()],
         "region": info.table.region,
         "access": info.table.access.replace("_", " ") if info.table.objects else "",
         "licence": info.dataset.license,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,56 @@ _NOTHING = -(2**31)
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Gates of one sweep summed up by cell, one entry per cell, in no order.
+
+    `south` and `west` count cells of 0.01 degrees from the equator and Greenwich; `dbzh` is the
+    largest, `top` the highest altitude with 18 dBZ (a very negative one where there is none),
+    `altitude` the lowest.
+    """
+
+    south: Ints
+    west: Ints
+    gates: Ints
+    hail: Ints
+    dbzh: Floats
+    top: Ints
+    altitude: Ints
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """By name."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
+
+
+def cells_of(gates: Gates) -> Cells | None:
+    """The gates of DBZH that have a value and lie within reach, by cell; None without any."""
+    if "dbzh" not in gates.values or gates.latitude is None or gates.longitude is None:
+        return None
+    assert gates.altitude is not None
+    values, known = gates.values["dbzh"]
+    known = known & (gates.range_m <= REACH_M)
+    values, altitude = values[known], gates.altitude[known]
+    south, west = gates.latitude[known] // CELL, gates.longitude[known] // CELL
+    order = np.argsort(south.astype(np.int64) * 40_000 + west, kind="stable")
+    south, west, values, altitude = south[order], west[order], values[order], altitude[order]
+    if not len(values):
+        return None
+    new = np.concatenate([[True], (np.diff(south) != 0) | (np.diff(west) != 0)])
+    first = np.flatnonzero(new)
+    return Cells(
+        south=south[first],
+        west=west[first],
+        gates=np.diff(np.append(first, len(values))).astype(np.int32),
+        hail=np.add.reduceat((values >= HAIL_DBZ).astype(np.int32), first),
+        dbzh=np.maximum.reduceat(values, first),
+        top=np.maximum.reduceat(
+            np.where(values >= ECHO_TOP_DBZ, altitude, np.int32(_NOTHING)), first
+        ),
+        altitude=np.minimum.reduceat(altitude, first),
+    )
 
 
 class Grid:
@@ -68,6 +119,17 @@ class Grid:
         np.maximum.at(self._top, cell[high], altitude[high])
         hail = values >= HAIL_DBZ
         np.add.at(self._hail, cell[hail], 1)
+
+    def add_cells(self, cells: Cells) -> None:
+        """Take gates that were summed up by cell."""
+        cell = (cells.south - self._south).astype(np.int64) * self._wide + (cells.west - self._west)
+        np.add.at(self._count, cell, cells.gates)
+        np.add.at(self._hail, cell, cells.hail)
+        np.maximum.at(self._max, cell, cells.dbzh)
+        np.maximum.at(self._sweep_low, cell, cells.dbzh)
+        np.minimum.at(self._sweep_altitude, cell, cells.altitude)
+        np.maximum.at(self._top, cell, cells.top)
+        self._touched.append(cell)
 
     def end_sweep(self, angle: float) -> None:
         """What `add` took since the last call was the sweep at this angle."""

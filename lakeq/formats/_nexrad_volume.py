@@ -78,7 +78,7 @@ class Volume:
 
 
 @dataclass(slots=True)
-class _Assembler:
+class Assembler:
     """Parts runs into sweeps; a sweep is given out when the next begins."""
 
     uri: str
@@ -148,7 +148,7 @@ def read_stream(
 
 
 def _sweeps(records: Records, messages: Messages, *, head: bool) -> Iterator[Sweep]:
-    assembler = _Assembler(records.uri)
+    assembler = Assembler(records.uri)
     rest = b""
     for record in records:
         inside = records.in_records and record.whole

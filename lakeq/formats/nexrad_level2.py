@@ -7,13 +7,16 @@ cut short gives every ray that it has whole, and says so in `complete` and `swee
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lakeq.formats._nexrad_names import Name, is_volume, named
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lakeq.catalog import Table
+    from lakeq.formats import Identity as Identified
     from lakeq.formats import ReadContext, TableBatch
     from lakeq.formats._nexrad_container import Limits
     from lakeq.formats._nexrad_grid import Grid
@@ -23,9 +26,43 @@ if TYPE_CHECKING:
     from lakeq.storage import SourceObject
 
 ROLES = ("volumes", "sweeps", "rays", "gates", "grid")
+HEADS_AT_ONCE = 16
 HEAD_BYTES = 16 << 10  # of an object whose volumes row alone is wanted
 
-__all__ = ["Name", "is_volume", "named", "read"]
+SUMMARIES = frozenset({"volumes", "sweeps", "grid"})  # tables of which a chunk has no rows
+
+__all__ = ["SUMMARIES", "Name", "at_once", "combine", "identity", "is_volume", "named", "read"]
+
+
+def identity(uri: str) -> Identified | None:
+    """The volume that an object is or is a chunk of, by site and second of its start.
+
+    The archive's volume outranks its chunks. None for objects that are not named so.
+    """
+    from lakeq.formats import Identity as Identified
+
+    name = named(uri)
+    if name is None or not is_volume(uri):
+        return None
+    key = f"{name.site} {name.time:%Y-%m-%dT%H:%M:%S}"
+    if name.chunk is None:
+        return Identified(key, rank=1)
+    return Identified(key, part=f"{name.chunk:03d}")
+
+
+def at_once(tables: Mapping[str, Table]) -> int:
+    """Of heads alone many may be read at the same time; a whole volume keeps two cores busy."""
+    roles = {table.options.get("role", table.name) for table in tables.values()}
+    return HEADS_AT_ONCE if roles == {"volumes"} else 2
+
+
+def combine(
+    tables: Mapping[str, Table], parts: Sequence[Mapping[str, pa.Table]]
+) -> Iterator[TableBatch]:
+    """The rows of a volume in the making, of the chunks that have come."""
+    from lakeq.formats import _nexrad_chunks
+
+    yield from _nexrad_chunks.combine(tables, parts)
 
 
 def read(
@@ -43,7 +80,12 @@ def read(
     if not is_volume(source.uri):
         context.notes["objects left out: sidecars (_MDM)"] = 1
         return
-    if set(wanted) == {"volumes"}:
+    name = named(source.uri)
+    if wanted and name is not None and name.chunk is not None:
+        from lakeq.formats import _nexrad_chunks
+
+        yield from _nexrad_chunks.read(source, wanted, context)
+    elif set(wanted) == {"volumes"}:
         yield from _Reading(source, wanted, context).head()
     elif wanted:
         yield from _Reading(source, wanted, context).whole()
