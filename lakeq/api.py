@@ -371,6 +371,37 @@ def _chosen(
     return Selection(Wanted.of({"site": sites}, start, end), keys)
 
 
+def new_catalog(  # what the command line gives, one by one
+    settings: Settings,
+    name: str,
+    files: Sequence[str | Path],
+    format_: str,
+    folder: str | Path | None,
+    facts: Mapping[str, str],
+) -> Path:
+    """Write `NAME.yaml`, a catalog of `files` of the user's own, and return where it is.
+
+    `folder` None is the first of the setting `catalogs`, or the present folder. Raises
+    `UsageError` for a name that cannot be one or that has a catalog already.
+    """
+    from lakeq import _catalog_write, formats
+    from lakeq._catalog_schema import NAME
+    from lakeq.storage import Storage
+
+    if not NAME.match(name):
+        raise UsageError(
+            f"{name!r} is no name for a dataset", "", "a letter, then a to z, 0 to 9, _"
+        )
+    draft = getattr(formats.get(format_), "draft", None)
+    if draft is None:
+        raise UsageError(f"catalogs of format {format_!r} are written by hand", "", "use vcf")
+    sources = Storage(settings).expand(files)
+    into = Path(folder) if folder is not None else next(iter(settings.catalogs), Path())
+    path = Path(into) / f"{name}.yaml"
+    _catalog_write.write_new(path, draft(name, sources, facts))
+    return path
+
+
 def connect(path: str | Path | None = None, **settings: object) -> Lake:
     """A handle on the lake in the folder `path`, by default the one that the settings name.
 

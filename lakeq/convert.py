@@ -22,6 +22,7 @@ from lakeq._convert_report import IngestReport, ObjectReport
 from lakeq._convert_samples import Panels, Roster, known_samples, samples_table
 from lakeq._convert_select import Selection, selected
 from lakeq._convert_things import Converted, Identities, Things, decide
+from lakeq._convert_widen import widened
 from lakeq.errors import StorageUnavailable, UnknownName, UsageError
 from lakeq.formats import ReadOptions, Sample
 from lakeq.storage import SourceObject, Storage
@@ -61,6 +62,7 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     lake raise; nothing of the failing batch stays.
     """
     started = time.perf_counter()
+    dataset = widened(dataset, storage, objects, keep=not dry_run)
     job = Job(lake, storage, dataset, _chosen(dataset, table_names), panel, progress)
     job.options = options or ReadOptions()
     sources = job.sources(objects)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lakeq.cli.options import lake_options, settings
 from lakeq.errors import NotFound
 
 
@@ -16,6 +17,42 @@ def catalog() -> None:
     \b
     lakeq catalog check mycatalogs/rice.yaml
     """
+
+
+@catalog.command()
+@click.argument("name")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--format", "format_", default="vcf", show_default=True, help="Format of the FILEs.")
+@click.option("--folder", metavar="FOLDER", help="Where to write; else the first of `catalogs`.")
+@click.option("--title", default="", help="One line that says what it is.")
+@click.option("--license", "license_", default="", help="What its owner allows.")
+@click.option("--assembly", default="", help="Genome assembly, where the headers do not tell.")
+@lake_options
+def new(
+    name: str,
+    files: tuple[str, ...],
+    format_: str,
+    folder: str | None,
+    title: str,
+    license_: str,
+    assembly: str,
+) -> None:
+    """Write NAME.yaml: a catalog of FILEs of your own, with the columns of their headers.
+
+    Later files are ingested as they are: further fields become further columns, and a field of
+    another type is refused.
+
+    \b
+    lakeq catalog new cohort --format vcf --folder mine cohort.vcf.gz
+    """
+    from lakeq import api
+
+    facts = {"title": title, "license": license_, "assembly": assembly}
+    path = api.new_catalog(settings(), name, list(files), format_, folder, facts)
+    click.echo(f"{path}: written")
+    click.echo(
+        f"next: lakeq catalog check {path}; the setting catalogs must name its folder", err=True
+    )
 
 
 @catalog.command()

@@ -3,6 +3,8 @@
 A format module `lakeq.formats.NAME` has
 
 - `read(source, tables, context)`: the batches of each wanted table of one raw object;
+- optionally `draft(name, sources, facts)`: the text of a catalog for objects of the user's own, and
+  `widen(dataset, source)`: the columns that a further object needs;
 - optionally `sample_names(source)`: the samples that the object's header names, in its order;
 - optionally `identity(uri)`: what the object is a copy or a part of, told from its name alone, or
   None; see `Identity`;

@@ -183,7 +183,6 @@ _EXPLAIN = {
     layout.BAD_COLUMNS: ("", 0, "the line was cut short, or tabs were lost or added"),
     layout.BAD_CHROM: ("{} is no contig name", 0, _FIX),
     layout.BAD_POS: ("{} is no position: a whole number from 0", 1, _FIX),
-    layout.BAD_REF: ("{} is no reference allele", 3, _FIX),
     layout.BAD_ALT: ("{} lists an empty alternate allele", 4, _FIX),
     layout.BAD_GT: ("{} is no genotype", -1, _FIX),
     layout.BAD_ALLELE: ("{} names an allele that REF and ALT do not have", -1, _FIX),

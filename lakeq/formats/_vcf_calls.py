@@ -18,7 +18,7 @@ import numpy.typing as npt
 from lakeq.formats import _vcf_counts as counts_of
 from lakeq.formats import _vcf_spans as spans_of
 from lakeq.formats._jit import kernel
-from lakeq.formats._vcf_fields import strings
+from lakeq.formats._vcf_fields import missing_blanked, strings
 from lakeq.formats._vcf_spans import Spans
 from lakeq.formats._vcf_spill import Columns
 
@@ -376,4 +376,4 @@ def allele_strings(columns: Columns, site: I64, allele: I32) -> pa.Array:
     start, size = np.empty(len(site), np.int64), np.empty(len(site), np.int32)
     end, first = columns["allele_end"].mapped(), columns["first_allele"].mapped()
     allele_spans(end, first, site, allele, start, size)
-    return strings(Spans(columns["allele_text"].mapped(), start, size))
+    return strings(missing_blanked(Spans(columns["allele_text"].mapped(), start, size)))

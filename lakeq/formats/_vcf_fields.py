@@ -57,6 +57,29 @@ def first_not_utf8(spans: Spans) -> int | None:
     return None
 
 
+def as_utf8(spans: Spans) -> tuple[Spans, int]:
+    """The spans, those that are not UTF-8 taken for Latin-1, and how many those are."""
+    if first_not_utf8(spans) is None:
+        return spans, 0
+    start, size = spans.start.copy(), spans.size.copy()
+    extra: list[bytes] = []
+    at, foreign = len(spans.text), 0
+    for i in range(len(start)):
+        data = spans.bytes_of(i)
+        if data.isascii():
+            continue
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            read = data.decode("latin-1").encode("utf-8")
+            extra.append(read)
+            start[i], size[i] = at, len(read)
+            at += len(read)
+            foreign += 1
+    text = np.concatenate([spans.text, np.frombuffer(b"".join(extra), np.uint8)])
+    return Spans(text, start, size), foreign
+
+
 def missing_blanked(spans: Spans) -> Spans:
     """The same spans, those that are empty or '.' absent."""
     size = spans.size.copy()

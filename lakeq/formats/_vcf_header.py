@@ -23,11 +23,16 @@ _PAIR = re.compile(r'([A-Za-z0-9_.]+)=("(?:[^"\\]|\\.)*"|[^,>]*)')
 
 @dataclass(frozen=True, slots=True)
 class FieldDefinition:
-    """One INFO or FORMAT definition; `number` is a count, A, R, G or '.', as the header has it."""
+    """One INFO or FORMAT definition; `number` is a count, A, R, G or '.', as the header has it.
+
+    `line` is the line of the header that has it.
+    """
 
     key: str
     number: str
     type: str
+    description: str = ""
+    line: int = 0
 
 
 @dataclass(slots=True)
@@ -82,7 +87,8 @@ def parse_header(text: bytes, uri: str) -> Header:
         if key == "contig":
             _add_contig(header, value, where)
         elif key in ("INFO", "FORMAT"):
-            _add_field(header.info if key == "INFO" else header.format, key, value, where)
+            known = header.info if key == "INFO" else header.format
+            _add_field(known, key, value, where, number)
     header.reference = "\n".join(references[:1000])
     _add_columns(header, lines[-1], f"{uri}, line {len(lines)}, #CHROM")
     return header
@@ -105,6 +111,11 @@ def _pairs(value: str) -> Iterator[tuple[str, str]]:
             yield match[1], match[2].strip('"')
 
 
+def structured(value: str) -> dict[str, str]:
+    """The key=value items of a structured header line."""
+    return dict(_pairs(value))
+
+
 def _add_contig(header: Header, value: str, where: str) -> None:
     fields = dict(_pairs(value))
     name = fields.get("ID")
@@ -116,12 +127,16 @@ def _add_contig(header: Header, value: str, where: str) -> None:
         raise _too_many("contigs", CONTIGS_LIMIT, where)
 
 
-def _add_field(known: dict[str, FieldDefinition], kind: str, value: str, where: str) -> None:
+def _add_field(
+    known: dict[str, FieldDefinition], kind: str, value: str, where: str, line: int
+) -> None:
     fields = dict(_pairs(value))
     key = fields.get("ID")
     if not key:
         return
-    known.setdefault(key, FieldDefinition(key, fields.get("Number", "."), fields.get("Type", "")))
+    number, type_ = fields.get("Number", "."), fields.get("Type", "")
+    description = fields.get("Description", "").replace('\\"', '"')
+    known.setdefault(key, FieldDefinition(key, number, type_, description, line))
     if len(known) > FIELDS_LIMIT:
         raise _too_many(f"{kind} definitions", FIELDS_LIMIT, where)
 

@@ -57,6 +57,11 @@ class Deviations:
                 self.note("positions that go down", int(numbers[down[0]]), len(down))
             self._pos = int(pos[-1])
         self._check_filters(rows)
+        ref = rows.field(3)
+        lost = (ref.size == 0) | ((ref.size == 1) & (ref.text[ref.start] == ord(".")))
+        if lost.any():
+            first = int(rows.batch.lines.number[np.flatnonzero(lost)[0]])
+            self.note("a line without a reference allele (ref is NULL)", first, int(lost.sum()))
 
     def _new_contig(self, name: str, line: int) -> None:
         if name in self._contigs:

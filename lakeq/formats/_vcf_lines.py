@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lakeq.errors import BadSource
+from lakeq.formats._bcf import is_bcf, text_of
 from lakeq.formats._bgzf import pieces
 from lakeq.formats._vcf_header import Header, parse_header
 
@@ -22,7 +23,6 @@ PAD_BYTES = 128  # readable bytes behind the last line, for kernels that look ah
 LIMIT_HINT = "no VCF needs more; if this one does, raise {} in lakeq.formats._vcf_lines"
 
 _OTHERS = {
-    b"BCF\x02": ("a BCF file, not a VCF", "convert it: bcftools view -Oz -o FILE.vcf.gz FILE.bcf"),
     b"BAM\x01": ("a BAM file, not a VCF", "call variants first"),
     b"CRAM": ("a CRAM file, not a VCF", "call variants first"),
     b"TBI\x01": ("a tabix index, not a VCF", "name the .vcf.gz beside it"),
@@ -61,7 +61,11 @@ class VcfText:
             close()
 
     def _read_header(self) -> Header:
-        text = bytearray(next(self._pieces, b""))
+        first = next(self._pieces, b"")
+        if is_bcf(first):
+            self._pieces = text_of(first, self._pieces, self.uri)
+            first = next(self._pieces)
+        text = bytearray(first)
         _refuse_others(bytes(text[:4096]), self.uri)
         cursor = lines = 0
         while True:

@@ -17,9 +17,10 @@ from lakeq import contigs
 from lakeq.errors import BadSource
 from lakeq.formats import _vcf_counts as counts_of
 from lakeq.formats import _vcf_spans as spans_of
-from lakeq.formats._vcf_fields import Alleles, FieldReader, first_not_utf8
+from lakeq.formats._vcf_fields import Alleles, FieldReader, as_utf8, first_not_utf8
 from lakeq.formats._vcf_header import FIXED_COLUMNS
 from lakeq.formats._vcf_spans import Spans
+from lakeq.formats._vcf_typed import TypedField
 
 if TYPE_CHECKING:
     from lakeq.formats._vcf_batch import Batch, Groups
@@ -39,6 +40,7 @@ class FileFacts:
     assembly: str
     info_keys: tuple[str, ...]
     notes: MutableMapping[str, int]
+    by_header: bool = False  # a value that does not fit its definition is NULL and kept elsewhere
 
     def number(self, key: str) -> str:
         """The Number of an INFO key; '.' for one that the header does not define."""
@@ -88,6 +90,10 @@ class BatchRows:
     def where(self, row: int) -> str:
         """Where a row stands in the file."""
         return f"{self.facts.uri}, line {int(self._lines.number[self.line[row]])}"
+
+    def where_line(self, line: int) -> str:
+        """Where a line of the batch stands in the file."""
+        return f"{self.facts.uri}, line {int(self._lines.number[line])}"
 
     def field(self, column: int) -> Spans:
         """Fixed column `column` of every line."""
@@ -149,16 +155,29 @@ class BatchRows:
             key: Spans(span.text, start[k], size[k]).take(self.line) for k, key in enumerate(keys)
         }
 
+    @cached_property
+    def unfit(self) -> npt.NDArray[np.bool_]:
+        """Per wanted INFO key and line, whether a column could not take the value as it is."""
+        return np.zeros((len(self.facts.info_keys), self.batch.rows), bool)
+
+    def mark_unfit(self, key: str, rows: npt.NDArray[np.bool_]) -> None:
+        """Remember that the value of `key` did not fit its column in these rows."""
+        self.unfit[self.facts.info_keys.index(key), self.line[rows]] = True
+
     def info_integers(
         self, key: str, number: str | None = None
     ) -> tuple[I64, npt.NDArray[np.bool_]]:
         """An INFO key as integers, and where it is known."""
         import pyarrow as pa
 
-        reader = FieldReader(
-            f"INFO/{key}", number or self.facts.number(key), pa.int64(), self.facts.notes
-        )
-        values = reader.read(self.info[key], self.alleles, self.where)
+        number = number or self.facts.number(key)
+        if self.facts.by_header:
+            values, _ = TypedField(number, pa.int64(), escaped=False).read(
+                self.info[key], self.alleles
+            )
+        else:
+            reader = FieldReader(f"INFO/{key}", number, pa.int64(), self.facts.notes)
+            values = reader.read(self.info[key], self.alleles, self.where)
         integers: I64 = np.frombuffer(values.buffers()[1], np.int64, len(values))
         if not values.null_count:
             return integers, np.ones(len(values), bool)
@@ -238,6 +257,16 @@ class BatchRows:
                 f"{where(bad)}, {name}",
                 "convert the file to UTF-8, for example with iconv -f latin1 -t utf-8",
             )
+
+    def utf8(self, spans: Spans, name: str) -> Spans:
+        """The spans with text that is not UTF-8 read as Latin-1, which is noted."""
+        if self.batch.ascii:
+            return spans
+        read, foreign = as_utf8(spans)
+        if foreign:
+            note = f"{name}: text that is not UTF-8, read as Latin-1"
+            self.facts.notes[note] = self.facts.notes.get(note, 0) + foreign
+        return read
 
     def _check_fixed_fields(self) -> None:
         numbers = self._lines.number

@@ -25,7 +25,6 @@ from lakeq.formats._vcf_layout import (
     BAD_GT,
     BAD_PLOIDY,
     BAD_POS,
-    BAD_REF,
     BAR,
     COLON,
     COMMA,
@@ -180,8 +179,6 @@ def _check(
     if digits < 1:
         return BAD_POS
     positions[row] = pos
-    if start[row, 4] - start[row, 3] < 2 or text[start[row, 3]] == DOT:
-        return BAD_REF
     alts = _count_alts(text, start[row, 4], start[row, 5] - 1)
     alternates[row] = alts
     return BAD_ALT if alts < 0 else DONE

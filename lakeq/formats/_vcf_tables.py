@@ -15,8 +15,12 @@ from lakeq.errors import BadCatalog
 from lakeq.formats import TableBatch, _arrow
 from lakeq.formats import _vcf_counts as counts_of
 from lakeq.formats import _vcf_spans as spans_of
-from lakeq.formats._vcf_fields import FieldReader, missing_blanked, strings
+from lakeq.formats import _vcf_typed_kernels as kernels
+from lakeq.formats._vcf_columns import from_header, parts
+from lakeq.formats._vcf_fields import FieldReader, as_utf8, missing_blanked, strings
 from lakeq.formats._vcf_rows import BatchRows
+from lakeq.formats._vcf_spans import Spans
+from lakeq.formats._vcf_typed import TypedField, read_flag
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 Build = Callable[[BatchRows], Any]
 COUNT_PREFIXES = ("ac_", "an_", "af_")
 INFO = "INFO/"
+REST = "info_rest"  # the column of INFO items that no other column holds
 OWN_INFO_KEYS = ("END", "AC", "AN")  # what end_pos, and ac and an without genotypes, are made of
 
 
@@ -53,6 +58,9 @@ class TableBuilder:
         known = {**_COMMON, **(_GENOTYPES if genotypes else _VARIANTS)}
         codes = {p.code.lower() for p in dataset.populations}
         self._builders = [_builder(table, c, known, codes) for c in table.columns]
+        self._from_header = from_header(table)
+        self._rest = [i for i, c in enumerate(table.columns) if c.name == REST and not c.source]
+        self._keys = [c.source.removeprefix(INFO) for c in table.columns if _is_info(c)]
 
     def batches(self, rows: BatchRows) -> Iterator[TableBatch]:
         """The table's rows of one batch, one `TableBatch` for each run of a contig."""
@@ -61,12 +69,15 @@ class TableBuilder:
         keep = rows.called[rows.line] if self._genotypes else None
         if keep is not None and not keep.any():
             return
+        info = _typed_info if self._from_header else _info
         arrays = [
-            _arrow.as_type(build(rows), field.type) if build else _info(rows, column, field.type)
+            _arrow.as_type(build(rows), field.type) if build else info(rows, column, field.type)
             for build, column, field in zip(
                 self._builders, self._table.columns, self._schema, strict=True
             )
         ]
+        for place in self._rest:  # known only when all other columns are
+            arrays[place] = _info_rest(rows, self._keys)
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         for segment in rows.segments:
             part = batch.slice(segment.first_row, segment.stop_row - segment.first_row)
@@ -92,6 +103,45 @@ def _builder(
         table.qualified,
         "give it a source INFO/KEY, or choose from: " + ", ".join(sorted(known)),
     )
+
+
+def _typed_info(rows: BatchRows, column: Column, type_: pa.DataType) -> pa.Array:
+    """A column that the header's definition types; what does not fit is left to the rest."""
+    import pyarrow as pa
+
+    key = column.source.removeprefix(INFO)
+    spans = rows.info[key]
+    defined = rows.facts.header.info.get(key)
+    if type_ == pa.bool_():
+        values, bad = read_flag(spans, known=defined is not None)
+    elif not np.any(spans.size >= 0):
+        return pa.nulls(rows.count, type_)
+    else:
+        spans = rows.utf8(spans, column.source)
+        version = rows.facts.header.version
+        names = parts(defined) if defined else ()
+        reader = TypedField(rows.facts.number(key), type_, version >= "4.3", parts=names)
+        values, bad = reader.read(spans, rows.alleles)
+    if bad.any():
+        rows.mark_unfit(key, bad)
+        note = f"{column.source} does not fit its definition: NULL, kept in {REST}"
+        rows.facts.notes[note] = rows.facts.notes.get(note, 0) + int(bad.sum())
+    return values
+
+
+def _info_rest(rows: BatchRows, keys: Collection[str]) -> pa.Array:
+    """The INFO items of each row that no column holds, as the file writes them; NULL for none."""
+    packed = "".join(keys).encode() or b"."
+    ends = np.cumsum([len(key.encode()) for key in keys], dtype=np.int32)
+    text = rows.field(7)
+    bad = rows.unfit[[rows.facts.info_keys.index(key) for key in keys]]
+    offsets = np.empty(rows.batch.rows + 1, np.int32)
+    out = np.empty(int(np.maximum(text.size, 0).sum()) + 1, np.uint8)
+    kernels.rest_of_info(*text, np.frombuffer(bytearray(packed), np.uint8), ends, bad, offsets, out)
+    rest = Spans(out, offsets[:-1].astype(np.int64), np.diff(offsets))
+    rest.size[rest.size == 0] = spans_of.ABSENT
+    rest, _ = as_utf8(rest)
+    return strings(rest.take(rows.line))
 
 
 def _info(rows: BatchRows, column: Column, type_: pa.DataType) -> pa.Array:
@@ -129,7 +179,7 @@ def _pos(rows: BatchRows) -> pa.Array:
 
 
 def _ref(rows: BatchRows) -> pa.Array:
-    return strings(rows.row_field(3))
+    return strings(missing_blanked(rows.row_field(3)))
 
 
 def _alt(rows: BatchRows) -> pa.Array:
@@ -165,7 +215,7 @@ def _filter(rows: BatchRows) -> pa.Array:
 
 
 def _end_pos(rows: BatchRows) -> pa.Array:
-    end = rows.batch.lines.pos[rows.line] + rows.row_field(3).size - 1
+    end = rows.batch.lines.pos[rows.line] + np.maximum(rows.row_field(3).size - 1, 0)
     if np.any(rows.info["END"].size >= 0):
         stated, known = rows.info_integers("END", "1")
         end = np.where(known, stated, end)
@@ -261,6 +311,13 @@ def _het_phase(rows: BatchRows) -> pa.Array:
     return _arrow.lists(lists.offsets, _arrow.numbers(lists.haplotypes))
 
 
+def _nothing(rows: BatchRows) -> pa.Array:
+    """The place of a column that is made last."""
+    import pyarrow as pa
+
+    return pa.nulls(rows.count, pa.string())
+
+
 def _ploidy(rows: BatchRows) -> pa.Array:
     ploidy = rows.batch.lines.ploidy[rows.line]
     return _arrow.numbers(ploidy, (ploidy > 0) & (rows.an.sum(axis=0) > 0))
@@ -288,6 +345,7 @@ _VARIANTS: Mapping[str, Build] = {
     "n_missing": _calls_of(counts_of.MISSING),
     "n_half_missing": _half_missing_calls,
     "source_contig": _source_contig,
+    REST: _nothing,
 }
 _GENOTYPES: Mapping[str, Build] = {
     "ploidy": _ploidy,

@@ -13,20 +13,43 @@ gzip or BGZF. What the tables mean is in docs/reference/tables.md; how the text 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lakeq import contigs
 from lakeq.errors import BadSource
 
 if TYPE_CHECKING:
-    from lakeq.catalog import Table
+    from lakeq.catalog import Column, Dataset, Table
     from lakeq.formats import ReadContext, TableBatch
     from lakeq.formats._vcf_header import Header
     from lakeq.formats._vcf_lines import VcfText
     from lakeq.storage import SourceObject
 
-ROLES = ("variants", "genotypes", "calls")
+ROLES = ("variants", "genotypes", "calls", "entries")
+
+
+def draft(name: str, sources: Sequence[SourceObject], facts: Mapping[str, str]) -> str:
+    """The text of a catalog file for VCFs of the user's own, with the columns of their headers."""
+    from lakeq.formats import _vcf_catalog
+
+    return _vcf_catalog.draft(name, sources, facts)
+
+
+def widen(dataset: Dataset, source: SourceObject) -> dict[str, list[tuple[Column, str]]]:
+    """The columns, each with its line of YAML, that `source` needs and tables of `dataset` lack.
+
+    Only tables with the option `fields: header` grow. Raises `BadSource` that names both
+    definitions where the header of `source` contradicts a column.
+    """
+    from lakeq.formats import _vcf_catalog
+
+    new = _vcf_catalog.widen(dataset, source)
+    return {
+        table: [(column, _vcf_catalog.line_of(column, "")) for column in columns]
+        for table, columns in new.items()
+    }
 
 
 def sample_names(source: SourceObject) -> list[str]:
@@ -60,10 +83,18 @@ def read(
         from lakeq.formats._vcf_strict import refuse_deviations
 
         refuse_deviations(source)
+    from lakeq.formats._vcf_entries import entries
+
     text = VcfText(source, context.progress)
     assembly = next(iter(wanted.values())).assembly or context.dataset.assembly
     check_assembly(text.header, assembly, source.uri)
+    if set(wanted) == {"entries"}:
+        yield from entries(text, wanted["entries"], assembly, context.notes)
+        return
     yield from _read(text, wanted, assembly, context)
+    if "entries" in wanted:
+        again = VcfText(source)
+        yield from entries(again, wanted["entries"], assembly, context.notes)
 
 
 def _read(
@@ -71,14 +102,16 @@ def _read(
 ) -> Iterator[TableBatch]:
     from lakeq.formats._vcf_batch import Batches, Groups
     from lakeq.formats._vcf_call_rows import CallsTable
+    from lakeq.formats._vcf_columns import from_header
     from lakeq.formats._vcf_lenient import Deviations
     from lakeq.formats._vcf_rows import BatchRows, FileFacts
     from lakeq.formats._vcf_tables import TableBuilder, info_keys
 
     groups = Groups.of(text.header.samples, context.samples)
-    sites = {role: t for role, t in wanted.items() if role != "calls"}
+    sites = {role: t for role, t in wanted.items() if role in ("variants", "genotypes")}
     keys = info_keys(sites.values())
     facts = FileFacts(text.uri, text.header, groups, assembly, keys, context.notes)
+    facts = replace(facts, by_header=any(from_header(table) for table in wanted.values()))
     _note_unread(text.header, keys, wanted, context)
     builders = [
         TableBuilder(t, context.dataset, genotypes=role == "genotypes") for role, t in sites.items()
@@ -116,16 +149,20 @@ def _note_unread(
         context.notes[f"INFO fields not in the catalog: {', '.join(unread)}"] = len(unread)
 
 
+def proven_assembly(header: Header) -> str:
+    """The assembly that a header proves, or ""."""
+    if header.lifted_to:
+        return contigs.assembly_of({}, header.lifted_to)
+    return contigs.assembly_of(header.contig_lengths, header.reference)
+
+
 def check_assembly(header: Header, assembly: str, uri: str) -> None:
     """Refuse a file whose header proves another assembly than the table's.
 
     A lifted-over file keeps the contig lines of where it came from; then only the name of its new
     reference counts.
     """
-    if header.lifted_to:
-        proven = contigs.assembly_of({}, header.lifted_to)
-    else:
-        proven = contigs.assembly_of(header.contig_lengths, header.reference)
+    proven = proven_assembly(header)
     if assembly and proven and proven != assembly:
         raise BadSource(
             f"the header is of assembly {proven}, the table of {assembly}",

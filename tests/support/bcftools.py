@@ -19,22 +19,27 @@ def executable() -> str:
 
 def run(*arguments: str | Path) -> str:
     """What `bcftools ARGUMENTS` prints; its own words when it fails."""
-    done = subprocess.run(
-        [executable(), *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([executable(), *map(str, arguments)], capture_output=True, check=False)
     if done.returncode:
-        raise AssertionError(f"bcftools {' '.join(map(str, arguments))}\n{done.stderr}")
-    return done.stdout
+        words = done.stderr.decode("utf-8", "replace")
+        raise AssertionError(f"bcftools {' '.join(map(str, arguments))}\n{words}")
+    try:
+        return done.stdout.decode("utf-8")
+    except UnicodeDecodeError:  # bcftools copies the bytes of the file, whatever they are
+        return done.stdout.decode("latin-1")
 
 
-def query(path: Path, fields: str, samples: Sequence[str] = ()) -> list[list[str]]:
+def query(
+    path: Path, fields: str, samples: Sequence[str] = (), first: int | None = None
+) -> list[list[str]]:
     r"""The rows of `bcftools query -f FIELDS`, split at tabs.
 
-    query(path, "%CHROM\t%POS[\t%GT]") gives one row per record; `samples` limits the `[...]` part.
+    query(path, "%CHROM\t%POS[\t%GT]") gives one row per record; `samples` limits the `[...]` part,
+    `first` the records that are given back.
     """
     chosen = ["--samples", ",".join(samples)] if samples else []
     text = run("query", "--format", fields + "\n", *chosen, path)
-    return [line.split("\t") for line in text.splitlines()]
+    return [line.split("\t") for line in text.split("\n")[:-1][:first]]
 
 
 def normalised(path: Path, fields: str) -> list[list[str]]:
