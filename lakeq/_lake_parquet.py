@@ -12,7 +12,7 @@ import re
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
@@ -24,7 +24,7 @@ from lakeq import _parquet_thrift
 from lakeq._lake_io import WarehouseIO, is_s3, sync
 from lakeq._lake_pointers import Checksum, os_error
 from lakeq.errors import BadLake
-from lakeq.snapshot import Footer, Leaf
+from lakeq.snapshot import Bounds, Footer, Leaf
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -373,18 +373,72 @@ def _paths(prefix: str, type_: pa.DataType) -> list[str]:
     return [prefix]
 
 
-def footer_of(metadata: pq.FileMetaData) -> Footer:
-    """The layout that a Parquet footer describes."""
+def footer_of(metadata: pq.FileMetaData, size_bytes: int) -> Footer:
+    """The layout that the Parquet footer of a file of `size_bytes` describes.
+
+    The footer of a file just written does not know its own length: it is what follows the last
+    column chunk, since lakeq writes nothing between.
+    """
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     width = metadata.num_columns
     chunks = [group.column(number) for group in groups for number in range(width)]
-    paths = [metadata.schema.column(number).path for number in range(width)]
+    schema = [metadata.schema.column(number) for number in range(width)]
+    readers = [_bound_reader(column) for column in schema] * len(groups)
+    offsets = [_start(chunk) for chunk in chunks]
+    lengths = [chunk.total_compressed_size for chunk in chunks]
+    end = max((at + size for at, size in zip(offsets, lengths, strict=True)), default=4)
     return Footer(
-        leaves=tuple(Leaf(path.partition(".")[0], path) for path in paths),
+        leaves=tuple(Leaf(column.path.partition(".")[0], column.path) for column in schema),
         rows=[group.num_rows for group in groups],
-        offsets=[_start(chunk) for chunk in chunks],
-        lengths=[chunk.total_compressed_size for chunk in chunks],
+        offsets=offsets,
+        lengths=lengths,
+        bounds=[_bounds(chunk, read) for chunk, read in zip(chunks, readers, strict=True)],
+        size_bytes=metadata.serialized_size + 8 if metadata.serialized_size else size_bytes - end,
     )
+
+
+def _bounds(chunk: Any, read: Callable[[Any], Any] | None) -> Bounds | None:
+    """What the footer says of the values of a chunk, if it says anything."""
+    statistics = chunk.statistics if chunk.is_stats_set else None
+    if statistics is None:
+        return None
+    nulls = int(statistics.null_count) if statistics.has_null_count else -1
+    all_null = nulls == chunk.num_values
+    if read is None or not statistics.has_min_max:
+        return Bounds(None, None, nulls, all_null)
+    low, high = read(statistics.min_raw), read(statistics.max_raw)
+    if low is None or high is None:
+        return Bounds(None, None, nulls, all_null)
+    return Bounds(low, high, nulls, all_null)
+
+
+def _bound_reader(column: Any) -> Callable[[Any], Any] | None:
+    """How the bounds of a leaf become plain values; None where they would mislead or do not order.
+
+    Values of lists are none of the list's own; decimals are left out.
+    """
+    kind, logical = column.physical_type, column.logical_type.type
+    if column.max_repetition_level or logical == "DECIMAL":
+        return None
+    if kind == "BYTE_ARRAY":
+        return _text if logical == "STRING" else None
+    if kind in ("FLOAT", "DOUBLE"):
+        return _real
+    if kind in ("INT32", "INT64") and logical in ("NONE", "INT", "DATE", "TIMESTAMP"):
+        return int
+    return bool if kind == "BOOLEAN" else None
+
+
+def _text(raw: bytes | str) -> str | None:
+    try:
+        return raw.decode() if isinstance(raw, bytes) else raw
+    except UnicodeDecodeError:
+        return None
+
+
+def _real(raw: float) -> float | None:
+    """A bound that is not a number orders nothing."""
+    return float(raw) if raw == raw else None  # noqa: PLR0124  # how a NaN shows
 
 
 def _start(chunk: Any) -> int:
@@ -415,27 +469,29 @@ def read_inside(
     if checksum is not None:
         if crc32(tail) != checksum.footer_crc32:
             raise BadLake("the footer of a data file is not what was written", path, DAMAGED_HINT)
-        return inside_of(pq.read_metadata(pa.BufferReader(b"PAR1" + tail)))
+        return inside_of(pq.read_metadata(pa.BufferReader(b"PAR1" + tail)), size_bytes)
     try:
         found = _parquet_thrift.footer(tail[:-8])
     except ValueError as error:
         raise BadLake(f"a data file is damaged: {error}", path, DAMAGED_HINT) from error
     members = _members(found.notes.get(SOURCES_KEY, ""))
-    return Inside(_layout_of(found), members, found.notes.get(ORDER_KEY, ""))
+    return Inside(_layout_of(found, len(tail)), members, found.notes.get(ORDER_KEY, ""))
 
 
-def inside_of(metadata: pq.FileMetaData) -> Inside:
-    """What a footer that pyarrow has read tells."""
-    return Inside(footer_of(metadata), members_of(metadata), order_of(metadata))
+def inside_of(metadata: pq.FileMetaData, size_bytes: int) -> Inside:
+    """What a footer that pyarrow has read tells, of a file of `size_bytes`."""
+    return Inside(footer_of(metadata, size_bytes), members_of(metadata), order_of(metadata))
 
 
-def _layout_of(found: _parquet_thrift.FileFooter) -> Footer:
+def _layout_of(found: _parquet_thrift.FileFooter, size_bytes: int) -> Footer:
+    """The layout, without bounds: a footer that nothing vouches for prunes no row."""
     columns = [column for group in found.groups for column in group.columns]
     return Footer(
         leaves=tuple(Leaf(path.partition(".")[0], path) for path in found.leaves),
         rows=[group.rows for group in found.groups],
         offsets=[column.offset for column in columns],
         lengths=[column.length for column in columns],
+        size_bytes=size_bytes,
     )
 
 

@@ -70,8 +70,9 @@ def after_commit(staged: Staged, before: Sequence[DataFile], new: Mapping[str, N
     kept = [file for file in before if file.path not in staged.removed]
     new = {**new, **{file.path: file for file in staged.made}}
     added = [
-        _data_file(staged.metadata, file, inside_of(new[file.file_path].metadata))
+        _data_file(staged.metadata, file, inside_of(made.metadata, made.size_bytes))
         for file in staged.added
+        for made in (new[file.file_path],)
     ]
     added.sort(key=lambda file: file.path.rpartition("/")[2])
     metadata = staged.metadata

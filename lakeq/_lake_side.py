@@ -2,31 +2,22 @@
 
 A side file is a copy of what Iceberg's metadata and the Parquet footers say, nothing more: it is
 found by its key, checked by its checksum, and made again whenever either does not match. One
-file is a line of magic, checksum and header length, the header as JSON, then 64-bit numbers.
+file is a line of magic, checksum and header length, the header as JSON, then arrays of numbers.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from lakeq.snapshot import (
-    DataFile,
-    Footer,
-    Leaf,
-    SnapshotColumn,
-    SnapshotInfo,
-    TableSnapshot,
-)
+from lakeq._packed_files import pack, unpack
+from lakeq.snapshot import SnapshotColumn, SnapshotInfo, TableSnapshot
 
 FOLDER = "cache"
 _MAGIC = "lakeq-side-2"
@@ -100,45 +91,21 @@ def from_milliseconds(value: int) -> datetime:
 
 def _encoded(side: Side, key: str) -> bytes:
     snapshot = side.snapshot
-    leaves: dict[tuple[Leaf, ...], int] = {}
-    numbers = array("q")
-    files = []
-    root = _common_start([file.path for file in snapshot.files])
-    for file in snapshot.files:
-        footer = file.footer
-        layout = leaves.setdefault(footer.leaves, len(leaves))
-        for part in (footer.rows, footer.offsets, footer.lengths):
-            numbers.extend(part)
-        path = file.path[len(root) :]
-        counts = [file.size_bytes, file.rows, len(footer.rows), layout]
-        files.append([path, *counts, file.partition, file.source, file.members, file.order])
+    files, arrays = pack(snapshot.files)
     header = {
         "key": key,
         "name": snapshot.name,
         "id": snapshot.snapshot_id,
         "time": milliseconds(snapshot.committed_at),
         "columns": snapshot.columns,
-        "root": root,
-        "leaves": list(leaves),
         "files": files,
         "history": [_info_row(info) for info in side.history],
         "log": side.log,
     }
-    if sys.byteorder == "big":
-        numbers.byteswap()
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    body = text + numbers.tobytes()
+    body = b"".join([text, *arrays])
     return f"{_MAGIC} {crc32(body):08x} {len(text):012d}\n".encode() + body
-
-
-def _common_start(paths: Sequence[str]) -> str:
-    """The longest text that all of `paths` begin with, to write it once."""
-    if not paths:
-        return ""
-    first, last = min(paths), max(paths)
-    same = (number for number, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
-    return first[: next(same, min(len(first), len(last)))]
 
 
 def _decoded(data: bytes, key: str) -> Side | None:
@@ -150,42 +117,15 @@ def _decoded(data: bytes, key: str) -> Side | None:
     header = json.loads(bytes(body[: int(length)]))
     if header["key"] != key:
         return None
-    numbers = array("q")
-    numbers.frombytes(body[int(length) :])
-    if sys.byteorder == "big":
-        numbers.byteswap()
     snapshot = TableSnapshot(
         name=header["name"],
         snapshot_id=header["id"],
         committed_at=from_milliseconds(header["time"]),
         columns=tuple(SnapshotColumn(*column) for column in header["columns"]),
-        files=tuple(_files(header, memoryview(numbers))),
+        files=unpack(header["files"], body[int(length) :]),
     )
     history = tuple(_info(row) for row in header["history"])
     return Side(snapshot, history, tuple((ms, number) for ms, number in header["log"]))
-
-
-def _files(header: dict[str, Any], numbers: memoryview) -> Iterator[DataFile]:
-    layouts = [tuple(Leaf(*leaf) for leaf in leaves) for leaves in header["leaves"]]
-    at = 0
-    for path, size, rows, groups, layout, partition, source, members, order in header["files"]:
-        leaves = layouts[layout]
-        chunks = groups * len(leaves)
-        ends = (at, at + groups, at + groups + chunks, at + groups + 2 * chunks)
-        parts = [numbers[start:end] for start, end in pairwise(ends)]
-        at = ends[-1]
-        yield DataFile(
-            path=header["root"] + path,
-            size_bytes=size,
-            rows=rows,
-            footer=Footer(leaves, parts[0], parts[1], parts[2]),
-            partition=tuple((name, value) for name, value in partition),
-            source=source,
-            members=tuple((name, count) for name, count in members),
-            order=order,
-        )
-    if at != len(numbers):
-        raise ValueError("numbers left over")
 
 
 def _info_row(info: SnapshotInfo) -> Sequence[object]:

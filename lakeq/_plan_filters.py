@@ -45,7 +45,7 @@ class Filter(NamedTuple):
     """One pushed-down filter of one column; `fields` leads into a struct.
 
     `kind` is "compare", "in", "null", "not null", "and", "or" or "other"; `optional` filters skip
-    row groups and test no row.
+    row groups and test no row. `pruning` marks an "other" one that DuckDB may prune by.
     """
 
     kind: str
@@ -54,6 +54,7 @@ class Filter(NamedTuple):
     values: tuple[Value, ...] = ()
     children: tuple[Filter, ...] = ()
     optional: bool = False
+    pruning: bool = False
 
 
 OTHER = Filter("other")
@@ -91,7 +92,7 @@ def _leaf(node: Node, fields: tuple[int, ...]) -> Filter:
             return Filter("in", fields, "=", known)
     if kind == "EXPRESSION_FILTER":
         return _expression(node.get("expr", {}), fields)
-    return Filter("other", fields)
+    return Filter("other", fields, pruning=True)
 
 
 def _expression(node: Node, fields: tuple[int, ...]) -> Filter:
@@ -193,6 +194,18 @@ def _comparable(value: object, low: object) -> bool:
 def duckdb_reads(filter_: Filter, bounds_of: Lookup) -> bool:
     """Whether DuckDB reads a row group for which it has these bounds."""
     return not _skips(filter_, bounds_of, nested=False)
+
+
+def may_skip(filter_: Filter, bounds_of: Lookup) -> bool:
+    """Whether DuckDB may know bounds that are not known here, and skip a row group by them."""
+    if filter_.kind in ("and", "or"):
+        return any(may_skip(child, bounds_of) for child in filter_.children)
+    if filter_.kind == "other":
+        return filter_.pruning
+    if filter_.operator == "expression":
+        return False
+    bounds = bounds_of(filter_.fields)
+    return bounds is None or (bounds.low is None and not bounds.all_null)
 
 
 def _skips(filter_: Filter, bounds_of: Lookup, *, nested: bool) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lakeq._plan_filters import Filter, Pass, duckdb_reads, judge, parse
+from lakeq._plan_filters import Filter, Pass, duckdb_reads, judge, may_skip, parse
 from lakeq._plan_reads import (
     NOTHING,
     Cost,
@@ -174,8 +174,8 @@ class Scanner:
             groups = [n for n in range(len(file.footer.rows)) if self._is_read(file.footer, n)]
             self._add(found, file, groups, cost)
         found.cost += opened
-        if self.scan.repeated:
-            found.cost = Cost(Interval(0, 2**62), Interval(0, 2**62))
+        if self.scan.late or self.scan.repeated:
+            found.cost = _more(found.cost, self.scan, files)
         return found
 
     def _is_read(self, footer_: Footer, group: int) -> bool:
@@ -203,6 +203,12 @@ class Scanner:
         if groups:
             found.athena += athena_file(file.size_bytes, file.footer.size_bytes, ranges)
 
+    def _may_be_skipped(self, footer_: Footer, group: int) -> bool:
+        return any(
+            may_skip(filter_, self._lookup(footer_, group, number))
+            for number, filter_ in self.filters.items()
+        )
+
     def _group(self, footer_: Footer, number: int, layout: _Layout) -> Cost:
         """What one row group takes, from what is surely read to all that may be."""
         start = number * layout.width
@@ -212,16 +218,22 @@ class Scanner:
         ]
         if not wanted:
             return NOTHING
+        heads = merged(wanted)
+        most = sum(head.length for head in heads)
+        if self._may_be_skipped(footer_, number):
+            return Cost(Interval(0, most), Interval(0, len(wanted)))
         if not self.filters:
             whole = span(footer_, number)
             if whole_group(wanted, whole):
-                return Cost(Interval(whole, whole), Interval(1, 1))
-        heads = merged(wanted)
-        most = sum(head.length for head in heads)
+                heads, most = heads[:1], whole
+            count = len(wanted) if self.scan.dynamic else len(heads)
+            return Cost(Interval(most, most), Interval(len(heads), count))
         if not self.testing:
-            return Cost(Interval(most, most), Interval(len(heads), len(heads)))
+            count = len(wanted) if self.scan.dynamic else len(heads)
+            return Cost(Interval(most, most), Interval(len(heads), count))
         least, count = self._surely(footer_, number, layout, most, len(heads))
-        return Cost(Interval(least, most), Interval(count, len(heads)))
+        requests = len(wanted) if self.scan.dynamic else len(heads)
+        return Cost(Interval(least, most), Interval(count, requests))
 
     def _surely(
         self, footer_: Footer, number: int, layout: _Layout, most: int, count: int
@@ -247,6 +259,18 @@ class Scanner:
             ]
             sizes.append((sum(chunks), len(chunks)))
         return min(sizes)
+
+
+def _more(cost: Cost, scan: Scan, files: Sequence[DataFile]) -> Cost:
+    """The most of a scan that is read twice, or again and again out of DuckDB's cache.
+
+    The cache fills gaps between what it holds, and may read a part again with its surroundings.
+    """
+    (low, high), (least, most) = cost
+    if scan.repeated:
+        size = sum(file.size_bytes for file in files)
+        return Cost(Interval(low, 2 * size), Interval(least, 2 * most))
+    return Cost(Interval(low, 2 * high), Interval(least, 2 * most))
 
 
 def _only(bounds: Bounds) -> Callable[[Fields], Bounds | None]:

@@ -13,6 +13,7 @@ from typing import Any
 
 Node = dict[str, Any]  # DuckDB's JSON: its shape is DuckDB's, checked as it is walked
 
+FEW_ROWS = 50
 NO_COLUMN = 2**63  # indexes from here on are virtual columns: row ids, or "no column at all"
 SCAN = "seq_scan"
 STREAMING = frozenset(
@@ -22,6 +23,7 @@ BLOCKING = frozenset(
     {"LOGICAL_AGGREGATE_AND_GROUP_BY", "LOGICAL_DISTINCT", "LOGICAL_ORDER_BY", "LOGICAL_PIVOT"}
 )
 STOPPING = frozenset({"LOGICAL_LIMIT", "LOGICAL_TOP_N", "LOGICAL_SAMPLE"})
+JOINING = frozenset({"LOGICAL_CROSS_PRODUCT", "LOGICAL_EXCEPT", "LOGICAL_INTERSECT"})
 NEEDS_ALL_LEFT = frozenset({"LEFT", "ANTI", "MARK", "OUTER", "SINGLE"})
 
 
@@ -41,7 +43,8 @@ class Scan:
     """One scan of a table: columns in the order of reading, and DuckDB's filter of each column.
 
     `filters` maps the number of a column to DuckDB's TableFilter. `repeated` scans are inside the
-    recursive part of a recursive query; `late` ones may be read a second time for the rows chosen.
+    recursive part of a recursive query; `late` ones may be read a second time for the rows chosen;
+    `dynamic` ones may get further filters while the query runs.
     """
 
     table: str
@@ -49,6 +52,7 @@ class Scan:
     filters: Mapping[int, Node]
     repeated: bool = False
     late: bool = False
+    dynamic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,14 @@ class Tree:
 
 
 class UnknownPlan(Exception):
-    """DuckDB would not serialize the plan, or it holds what this module does not know.
+    """DuckDB would not serialize the plan; `scans` names the table of each scan, as far as known.
 
     Not for users: the planner falls back to whole tables.
     """
+
+    def __init__(self, scans: Sequence[str] = ()) -> None:
+        super().__init__("no plan")
+        self.scans = scans
 
 
 def read(serialized: str, *, stops: bool) -> Tree:
@@ -90,10 +98,19 @@ def read(serialized: str, *, stops: bool) -> Tree:
     """
     parsed: Node = json.loads(serialized)
     if parsed.get("error") or len(parsed.get("plans", ())) != 1:
-        raise UnknownPlan(str(parsed.get("error_message", "no plan")))
+        raise UnknownPlan(parsed.get("scans", ()))
     walk = _Walk()
-    floor = walk.visit(parsed["plans"][0], repeated=False, late=False)
+    floor = walk.visit(parsed["plans"][0], _Above())
     return Tree(tuple(walk.scans), Floor("stop", (floor,)) if stops else floor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Above:
+    """What stands above an operator; see `Scan`."""
+
+    repeated: bool = False
+    late: bool = False
+    dynamic: bool = False
 
 
 class _Walk:
@@ -102,23 +119,25 @@ class _Walk:
     def __init__(self) -> None:
         self.scans: list[Scan] = []
 
-    def visit(self, node: Node, *, repeated: bool, late: bool) -> Floor:
+    def visit(self, node: Node, above: _Above) -> Floor:
         kind = str(node.get("type"))
         if kind == "LOGICAL_GET" and node.get("name") == SCAN:
-            return self.scan(node, repeated=repeated, late=late)
-        late = (late and kind in STREAMING) or kind in STOPPING
+            return self.scan(node, above)
         children: Sequence[Node] = node.get("children", ())
+        joins = kind.endswith("_JOIN") or kind in JOINING
+        late = (above.late and kind in STREAMING) or _is_late(node)
+        below = replace(above, late=late, dynamic=above.dynamic or joins or kind in STOPPING)
         if kind == "LOGICAL_RECURSIVE_CTE":
-            start = self.visit(children[0], repeated=repeated, late=False)
+            start = self.visit(children[0], below)
             for child in children[1:]:
-                self.visit(child, repeated=True, late=False)
+                self.visit(child, replace(below, repeated=True))
             return start
-        floors = [self.visit(child, repeated=repeated, late=late) for child in children]
-        if kind.endswith("_JOIN") or kind == "LOGICAL_CROSS_PRODUCT":
+        floors = [self.visit(child, below) for child in children]
+        if joins:
             return _of_join(str(node.get("join_type", "")), kind, floors)
-        return _of(kind, floors)
+        return NOTHING if _chooses(node) else _of(kind, floors)
 
-    def scan(self, node: Node, *, repeated: bool, late: bool) -> Floor:
+    def scan(self, node: Node, above: _Above) -> Floor:
         data = node["function_data"]
         filters = {
             int(entry["key"]): entry["value"]
@@ -127,8 +146,28 @@ class _Walk:
         sampled = bool(node.get("extra_info", {}).get("sample_options"))
         columns = tuple(_columns(node.get("column_indexes", ())))
         table = f"{data['schema']}.{data['table']}"
-        self.scans.append(Scan(table, columns, filters, repeated, late))
+        flags = (above.repeated, above.late, above.dynamic)
+        self.scans.append(Scan(table, columns, filters, *flags))
         return NOTHING if sampled else Floor("scan", scan=len(self.scans) - 1)
+
+
+def _is_late(node: Node) -> bool:
+    """Whether DuckDB may choose rows by some columns first and read the others for those only.
+
+    LateMaterialization: not for a small LIMIT without OFFSET (late_materialization_max_rows).
+    """
+    if node.get("type") == "LOGICAL_LIMIT":
+        limit, offset = node.get("limit_val", {}), node.get("offset_val", {})
+        few = limit.get("constant_integer", FEW_ROWS + 1) <= FEW_ROWS
+        return not (few and offset.get("type") == "UNSET")
+    return node.get("type") in STOPPING or _chooses(node)
+
+
+def _chooses(node: Node) -> bool:
+    """Whether DuckDB may do a filter over a window as a top-N of each partition."""
+    below = node.get("children", ())
+    filters = node.get("type") == "LOGICAL_FILTER"
+    return filters and any(child.get("type") == "LOGICAL_WINDOW" for child in below)
 
 
 def _columns(indexes: Iterable[Node]) -> Iterable[Column]:

@@ -286,7 +286,7 @@ class IcebergLake:
         """Write the side file of the table's new head, from that of the old one if it is there."""
         from lakeq import _lake_read
 
-        before: tuple[DataFile, ...] = ()
+        before: Sequence[DataFile] = ()
         if state.old is not None:
             old = self._side_files.read(state.name, "head", state.old)
             if old is None:

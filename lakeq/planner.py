@@ -122,10 +122,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan, and the tables with only the files that its query needs."""
+    """A plan, and the tables with only the files that its query needs.
+
+    `again` says that the query reads the same parts again and again, so that a cache pays.
+    """
 
     plan: Plan
     tables: Snapshots
+    again: bool = False
 
 
 def nothing(tables: Snapshots, book: PriceBook) -> Planned:
@@ -149,34 +153,46 @@ def make(
     """
     try:
         tree = _plan_tree.read(explain(), stops=stops)
-    except UnknownPlan:
-        tree = _everything(tables)
+    except UnknownPlan as unknown:
+        tree = _everything(tables, unknown.scans)
     if not timeless:
         tree = _plan_tree.without_filters(tree)
-    scanners = [(Scanner(scan, tables[scan.table.lower()]), scan) for scan in tree.scans]
-    survivors = [scanner.survivors() for scanner, _ in scanners]
-    kept: dict[str, dict[str, DataFile]] = {name: {} for name in tables}
-    for (scanner, _), files in zip(scanners, survivors, strict=True):
-        kept[scanner.table.name].update((file.path, file) for file in files)
-    needed = {name: _only(tables[name], files) for name, files in kept.items()}
+    scanners = [Scanner(scan, tables[scan.table.lower()]) for scan in tree.scans]
+    survivors = [scanner.survivors() for scanner in scanners]
+    needed = dict(tables)  # a table that the plan does not scan stays as it is
+    for name in {scanner.table.name for scanner in scanners}:
+        found = [f for s, f in zip(scanners, survivors, strict=True) if s.table.name == name]
+        needed[name] = _only(tables[name], found)
     costs = [
         scanner.run(needed[scanner.table.name].files, files)
-        for (scanner, _), files in zip(scanners, survivors, strict=True)
+        for scanner, files in zip(scanners, survivors, strict=True)
     ]
-    return Planned(_plan(tables, needed, tree, costs, book), needed)
+    again = any(scan.repeated for scan in tree.scans)
+    return Planned(_plan(tables, needed, tree, costs, book), needed, again)
 
 
-def _only(table: TableSnapshot, files: Mapping[str, DataFile]) -> TableSnapshot:
-    if len(files) == len(table.files):
+def _only(table: TableSnapshot, survivors: Sequence[Sequence[DataFile]]) -> TableSnapshot:
+    """`table` with the files that one of its scans may need, in the table's order."""
+    if any(len(files) == len(table.files) for files in survivors):
         return table
-    return replace(table, files=tuple(file for file in table.files if file.path in files))
+    if len(survivors) == 1:
+        return replace(table, files=survivors[0])
+    paths = {file.path for files in survivors for file in files}
+    return replace(table, files=tuple(file for file in table.files if file.path in paths))
 
 
-def _everything(tables: Snapshots) -> Tree:
+def _everything(tables: Snapshots, names: Sequence[str]) -> Tree:
     """Every column of every table, none of it for sure."""
     scans = tuple(
-        Scan(name, tuple(_plan_tree.Column(n) for n in range(len(table.columns))), {})
-        for name, table in tables.items()
+        Scan(
+            name,
+            tuple(_plan_tree.Column(n) for n in range(len(tables[name].columns))),
+            {},
+            late=True,
+            dynamic=True,
+        )
+        for name in names or tables
+        if name in tables
     )
     return Tree(scans, _plan_tree.NOTHING)
 
@@ -217,6 +233,7 @@ def _details(tables: Snapshots, tree: Tree, costs: Sequence[ScanCost]) -> Iterat
             for scan, each in zip(tree.scans, costs, strict=True)
             if scan.table.lower() == name.lower()
         ]
+        total = _row_groups(table.files)
         columns: dict[str, int] = {}
         for each in mine:
             for column, size in each.columns.items():
@@ -225,11 +242,16 @@ def _details(tables: Snapshots, tree: Tree, costs: Sequence[ScanCost]) -> Iterat
             name=name,
             files=len({file.path for each in mine for file in each.files}),
             files_total=len(table.files),
-            row_groups=max((each.groups for each in mine), default=0),
-            row_groups_total=sum(len(file.footer.rows) for file in table.files),
+            row_groups=min(sum(each.groups for each in mine), total),
+            row_groups_total=total,
             high_bytes=sum(each.cost.bytes.high for each in mine),
             columns=tuple(sorted(columns.items(), key=lambda item: (-item[1], item[0]))),
         )
+
+
+def _row_groups(files: Sequence[DataFile]) -> int:
+    known: int | None = getattr(files, "row_groups", None)
+    return sum(len(file.footer.rows) for file in files) if known is None else known
 
 
 def low(floor: Floor, costs: Sequence[ScanCost], *, stopped: bool = False) -> Cost:

@@ -369,12 +369,14 @@ class Ready:
     tables: Mapping[str, TableSnapshot]
     needed: Mapping[str, TableSnapshot]
     plan: Plan
+    again: bool
     notes: tuple[str, ...]
     started: float
 
     def run(self, account: Account, max_rows: int | None = None) -> Result:
         """Start it; `account` is settled with its result."""
-        running = self.place.run(self.sql, self.parameters, self.needed, explain=self.explain)
+        how = {"explain": self.explain, "again": self.again}
+        running = self.place.run(self.sql, self.parameters, self.needed, **how)
         return Result(running, self, account, max_rows)
 
 
@@ -463,6 +465,7 @@ def prepare(
             tables=tables,
             needed=planned.tables,
             plan=planned.plan,
+            again=planned.again,
             notes=_fallen_behind(allowed.tables, tables, lake, at),
             started=started,
         )

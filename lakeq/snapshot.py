@@ -145,7 +145,7 @@ class TableSnapshot:
     snapshot_id: int
     committed_at: datetime
     columns: tuple[SnapshotColumn, ...]
-    files: tuple[DataFile, ...]
+    files: Sequence[DataFile]
 
     @property
     def rows(self) -> int:
@@ -155,7 +155,8 @@ class TableSnapshot:
     @property
     def size_bytes(self) -> int:
         """Bytes of all files, footers included."""
-        return sum(file.size_bytes for file in self.files)
+        known: int | None = getattr(self.files, "size_bytes", None)
+        return sum(file.size_bytes for file in self.files) if known is None else known
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def test_the_side_file_after_a_commit_equals_the_one_made_from_the_metadata(
     assert [f.row_groups for f in fast.files] == [f.row_groups for f in slow.files]
 
 
-@pytest.mark.parametrize("damage", [b"", b"x", b"lakeq-side-1 00000000 000000000002\n{}", None])
+@pytest.mark.parametrize("damage", [b"", b"x", b"lakeq-side-2 00000000 000000000002\n{}", None])
 def test_a_damaged_side_file_is_made_again(iceberg: IcebergLake, damage: bytes | None) -> None:
     put(iceberg, "s3://b/a", sites(1, 2))
     path = iceberg.folder / "cache" / "made.sites" / "head.side"

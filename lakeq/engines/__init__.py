@@ -100,10 +100,12 @@ class Engine(Protocol):
         tables: Mapping[str, TableSnapshot],
         *,
         explain: bool = False,
+        again: bool = False,
     ) -> Running:
         """Start `sql`, which the guard let pass, over `tables` (by qualified name).
 
         With `explain` the query does not run: the rows are the lines of the engine's plan.
+        `again` says that it reads the same parts again and again.
         Raises `QueryFailed` with the engine's own words.
         """
         ...

@@ -14,6 +14,7 @@ the `HTTP` and `QueryLog` logs do, and are never enabled.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -58,18 +59,16 @@ CONFIG: Mapping[str, str] = {
     "python_scan_all_frames": "false",
 }
 SPILL_LIMIT = "100GB"  # a runaway sort fails here instead of filling the disk
-READ_AS_PLANNED: Mapping[str, str] = {
-    "enable_external_file_cache": "false",
-    "prefetch_all_parquet_files": "true",
-}
-# What looks at the data of tables, of which a plan over empty tables has none, and what the
-# serialized tree would show twice; filters and columns come out as in the real run.
+# Off for the plan: what looks at the data of tables, of which those of the plan have none. Filters
+# and columns come out as in the real run. What leaves a tree that cannot be serialized is switched
+# off where it does so: DuckDB then says that column bindings are inequal.
 PLAN_WITHOUT = (
-    "late_materialization,statistics_propagation,empty_result_pullup,join_order,"
-    "compressed_materialization"
+    "compressed_materialization,empty_result_pullup,join_order,late_materialization,"
+    "statistics_propagation,top_n_window_elimination"
 )
 TRAILER_BYTES = 8  # of a Parquet file: the footer's length and the magic
 READ_AHEAD_BYTES = 1 << 20  # httpfs fills a buffer of so many when it is asked for fewer
+PLAN_RETRIES = ("", ",build_side_probe_side", ",column_lifetime")
 S3_SCHEMES = ("s3://", "s3a://", "s3n://")
 SESSION_SETTINGS = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_endpoint")
 
@@ -125,11 +124,12 @@ class Engine:
         tables: Mapping[str, TableSnapshot],
         *,
         explain: bool = False,
+        again: bool = False,
     ) -> Run:
         """Start `sql` over `tables`; raise `QueryFailed` with DuckDB's own words."""
         with self.explained():
             self._check_reads(sql)
-            self._read_as_planned()
+            self._read_as_planned(again=again)
             session = self._prepare(tables)
             if explain:
                 sql, parameters = PLAN_LINES, {"lines": _plan(session, sql, parameters)}
@@ -151,38 +151,37 @@ class Engine:
     def logical_plan(self, sql: str, tables: Mapping[str, TableSnapshot]) -> str:
         """DuckDB's `json_serialize_plan` of `sql`, over empty tables; reads no data file.
 
-        A query that DuckDB does not take gives JSON with "error": it will say so again when run.
+        Where DuckDB cannot do that, it is JSON with "error" and with "scans", the table of each
+        scan. A query that it does not take has no scans: it will say so again when run.
         """
         import duckdb
 
         session = self.connection.cursor()
         session.execute("SET TimeZone = 'UTC'")
-        session.execute(f"SET disabled_optimizers = {literal(PLAN_WITHOUT)}")
         session.execute("BEGIN")
         try:
             for schema in {name.partition(".")[0] for name in tables}:
                 session.execute(f"CREATE SCHEMA {identifier(schema)}")
             for table in tables.values():
                 session.execute(stub(table))
-            options = "optimize := true, skip_null := true"
-            call = f"SELECT json_serialize_plan({literal(sql)}, {options})"
-            row = session.execute(call).fetchone()
+            serialized = _serialized(session, sql) or _scans_only(session, sql)
         except duckdb.Error:
-            row = None
+            serialized = '{"error": true}'
         finally:
             session.execute("ROLLBACK")
             session.execute("RESET disabled_optimizers")
             session.close()
-        return str(row[0]) if row else '{"error": true}'
+        return serialized
 
-    def _read_as_planned(self) -> None:
+    def _read_as_planned(self, *, again: bool) -> None:
         """Make DuckDB read local files as it reads S3, and every byte where it is counted.
 
         Columns are then requested whole, never page by page or once more from a cache that fills
-        gaps, so that `lakeq.plan` can say beforehand what will be read.
+        gaps, so that `lakeq.plan` can say beforehand what will be read. The cache stays where a
+        query reads the same parts `again` and again.
         """
-        for name, value in READ_AS_PLANNED.items():
-            self.connection.execute(f"SET GLOBAL {name} = {value}")
+        self.connection.execute("SET GLOBAL prefetch_all_parquet_files = true")
+        self.connection.execute(f"SET GLOBAL enable_external_file_cache = {again}")
 
     def access(self) -> Access:
         """The reads of data files that DuckDB logged up to now."""
@@ -468,6 +467,24 @@ def view(table: TableSnapshot) -> str:
     )
     paths = _list([glob_escaped(file.path) for file in table.files])
     return f"{head}* FROM read_parquet({paths}, schema => MAP{{{columns}}})"
+
+
+def _serialized(session: duckdb.DuckDBPyConnection, sql: str) -> str | None:
+    """DuckDB's plan of `sql` as JSON, None where it cannot be had."""
+    call = f"SELECT json_serialize_plan({literal(sql)}, optimize := true, skip_null := true)"
+    for without in PLAN_RETRIES:
+        session.execute(f"SET disabled_optimizers = {literal(PLAN_WITHOUT + without)}")
+        row = session.execute(call).fetchone()
+        if row is not None and not str(row[0]).startswith('{"error":true'):
+            return str(row[0])
+    return None
+
+
+def _scans_only(session: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The tables that EXPLAIN names, one for each scan, where no plan can be serialized."""
+    text = "".join(str(line) for _, line in session.execute(f"EXPLAIN {sql}").fetchall())
+    names = re.findall(r"Table:\s*\w+\.(\w+\.\w+)", re.sub(r"[│\s]+", " ", text))
+    return json.dumps({"error": True, "scans": names})
 
 
 def stub(table: TableSnapshot) -> str:

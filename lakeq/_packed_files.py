@@ -1,0 +1,320 @@
+"""The data files of a snapshot packed column by column: read at once, made into objects on demand.
+
+Ten thousand files with the bounds of their columns are a few arrays; a plan reads the arrays, and
+only a file that is asked for becomes a `DataFile`.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, overload
+
+from lakeq.snapshot import Bounds, DataFile, Footer, Leaf
+
+UNKNOWN_NULLS = 2**32 - 1
+NO_BOUND, NUMBER, REAL, TEXT, TRUTH = range(5)  # what the bounds of a chunk are
+_TEXT_ENDS = "\0"
+_CODES = ("q", "q", "q", "q", "q", "q", "q", "q", "q", "q", "I", "I", "q", "q", "B")
+_NAMES = (
+    "sizes",  # one per file
+    "rows",
+    "footer_sizes",
+    "group_counts",
+    "layout_of",
+    "partition_of",
+    "source_of",
+    "order_of",
+    "group_rows",  # one per row group
+    "offsets",  # one per column chunk
+    "lengths",
+    "nulls",
+    "lows",
+    "highs",
+    "kinds",
+)
+_PER_FILE = 8
+_MAX_LENGTH = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The arrays of all files; see `_NAMES`.
+
+    Bounds are 64-bit numbers, doubles by their bits, or numbers of entries in `texts`, as `kinds`
+    says; `nulls` is `UNKNOWN_NULLS` where a footer does not tell.
+    """
+
+    root: str
+    paths: Sequence[str]
+    layouts: Sequence[tuple[Leaf, ...]]
+    partitions: Sequence[tuple[tuple[str, str | None], ...]]
+    sources: Sequence[str | None]
+    orders: Sequence[str]
+    members: Mapping[int, tuple[tuple[str, int], ...]]
+    arrays: Mapping[str, Sequence[int]]
+    text_bytes: bytes
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The texts that bounds refer to, by number."""
+        return self.text_bytes.decode().split(_TEXT_ENDS)
+
+    @cached_property
+    def group_starts(self) -> list[int]:
+        """The number of the first row group of each file, and their count."""
+        return [0, *accumulate(self.arrays["group_counts"])]
+
+    @cached_property
+    def chunk_starts(self) -> list[int]:
+        """The number of the first column chunk of each file, and their count."""
+        widths = [len(leaves) for leaves in self.layouts]
+        groups, layout = self.arrays["group_counts"], self.arrays["layout_of"]
+        counts = (n * widths[which] for n, which in zip(groups, layout, strict=True))
+        return [0, *accumulate(counts)]
+
+
+class PackedFiles(Sequence[DataFile]):
+    """The files of a snapshot, or some of them, in their order; equal to any sequence of them."""
+
+    def __init__(self, packed: Packed, numbers: Sequence[int] | None = None) -> None:
+        self.packed = packed
+        self.numbers = range(len(packed.paths)) if numbers is None else numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> DataFile: ...
+    @overload
+    def __getitem__(self, index: slice) -> PackedFiles: ...
+    def __getitem__(self, index: int | slice) -> DataFile | PackedFiles:
+        if isinstance(index, slice):
+            return PackedFiles(self.packed, self.numbers[index])
+        return _file(self.packed, self.numbers[index])
+
+    def __iter__(self) -> Iterator[DataFile]:
+        return (_file(self.packed, number) for number in self.numbers)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files."""
+        sizes = self.packed.arrays["sizes"]
+        return sum(sizes[number] for number in self.numbers)
+
+    @property
+    def row_groups(self) -> int:
+        """Row groups of all files."""
+        counts = self.packed.arrays["group_counts"]
+        return sum(counts[number] for number in self.numbers)
+
+
+def _file(packed: Packed, number: int) -> DataFile:
+    arrays = packed.arrays
+    group, groups = packed.group_starts[number], packed.group_starts[number + 1]
+    chunk, chunks = packed.chunk_starts[number], packed.chunk_starts[number + 1]
+    footer = Footer(
+        leaves=packed.layouts[arrays["layout_of"][number]],
+        rows=arrays["group_rows"][group:groups],
+        offsets=arrays["offsets"][chunk:chunks],
+        lengths=arrays["lengths"][chunk:chunks],
+        bounds=_PackedBounds(packed, chunk, chunks),
+        size_bytes=arrays["footer_sizes"][number],
+    )
+    return DataFile(
+        path=packed.root + packed.paths[number],
+        size_bytes=arrays["sizes"][number],
+        rows=arrays["rows"][number],
+        footer=footer,
+        partition=packed.partitions[arrays["partition_of"][number]],
+        source=packed.sources[arrays["source_of"][number]],
+        members=packed.members.get(number, ()),
+        order=packed.orders[arrays["order_of"][number]],
+    )
+
+
+class _PackedBounds(Sequence["Bounds | None"]):
+    """The bounds of one file's column chunks, from the arrays."""
+
+    def __init__(self, packed: Packed, start: int, end: int) -> None:
+        self._packed = packed
+        self._start = start
+        self._end = end
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    @overload
+    def __getitem__(self, index: int) -> Bounds | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Bounds | None]: ...
+    def __getitem__(self, index: int | slice) -> Bounds | list[Bounds | None] | None:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        at = self._start + index
+        arrays = self._packed.arrays
+        kind, nulls = arrays["kinds"][at], arrays["nulls"][at]
+        all_null = kind & 8 > 0
+        if nulls == UNKNOWN_NULLS and kind == NO_BOUND:
+            return None
+        low, high = (self._value(kind & 7, arrays[name][at]) for name in ("lows", "highs"))
+        return Bounds(low, high, -1 if nulls == UNKNOWN_NULLS else nulls, all_null)
+
+    def _value(self, kind: int, number: int) -> int | float | str | bool | None:
+        if kind == NUMBER:
+            return number
+        if kind == TEXT:
+            return self._packed.texts[number]
+        if kind == REAL:
+            real: float = struct.unpack("<d", struct.pack("<q", number))[0]
+            return real
+        return bool(number) if kind == TRUTH else None
+
+
+def pack(files: Sequence[DataFile]) -> tuple[dict[str, Any], list[bytes]]:
+    """`files` as a part of a JSON document and the bytes of the arrays, the texts last."""
+    writer = _Writer()
+    for number, file in enumerate(files):
+        writer.add(number, file)
+    root = _common_start([file.path for file in files])
+    header = {
+        "root": root,
+        "paths": [file.path[len(root) :] for file in files],
+        "layouts": list(writer.layouts),
+        "partitions": list(writer.partitions),
+        "sources": list(writer.sources),
+        "orders": list(writer.orders),
+        "members": writer.members,
+        "counts": [len(writer.arrays[name]) for name in _NAMES],
+    }
+    if sys.byteorder == "big":
+        for values in writer.arrays.values():
+            values.byteswap()
+    parts = [_padded(writer.arrays[name].tobytes()) for name in _NAMES]
+    return header, [*parts, _padded(_TEXT_ENDS.join(writer.texts).encode(), b"\n")]
+
+
+def _padded(data: bytes, filler: bytes = b"\0") -> bytes:
+    return data + filler * (-len(data) % 8)
+
+
+class _Writer:
+    """Collects files into arrays."""
+
+    def __init__(self) -> None:
+        self.arrays = {name: array(code) for name, code in zip(_NAMES, _CODES, strict=True)}
+        self.layouts: dict[tuple[Leaf, ...], int] = {}
+        self.partitions: dict[tuple[tuple[str, str | None], ...], int] = {}
+        self.sources: dict[str | None, int] = {}
+        self.orders: dict[str, int] = {}
+        self.members: dict[int, tuple[tuple[str, int], ...]] = {}
+        self.texts: dict[str, int] = {}
+
+    def add(self, number: int, file: DataFile) -> None:
+        footer = file.footer
+        per_file = (
+            file.size_bytes,
+            file.rows,
+            footer.size_bytes,
+            len(footer.rows),
+            self.layouts.setdefault(footer.leaves, len(self.layouts)),
+            self.partitions.setdefault(file.partition, len(self.partitions)),
+            self.sources.setdefault(file.source, len(self.sources)),
+            self.orders.setdefault(file.order, len(self.orders)),
+        )
+        for name, value in zip(_NAMES[:_PER_FILE], per_file, strict=True):
+            self.arrays[name].append(value)
+        if file.members:
+            self.members[number] = file.members
+        self.arrays["group_rows"].extend(footer.rows)
+        self.arrays["offsets"].extend(footer.offsets)
+        self.arrays["lengths"].extend(min(size, _MAX_LENGTH) for size in footer.lengths)
+        bounds = footer.bounds or [None] * len(footer.lengths)
+        for each in bounds:
+            self._bounds(each)
+
+    def _bounds(self, bounds: Bounds | None) -> None:
+        kind, low, high, nulls = NO_BOUND, 0, 0, UNKNOWN_NULLS
+        if bounds is not None:
+            nulls = bounds.nulls if 0 <= bounds.nulls < UNKNOWN_NULLS else UNKNOWN_NULLS
+            kind, low, high = self._pair(bounds.low, bounds.high)
+            kind |= 8 * bounds.all_null
+        for name, value in (("kinds", kind), ("lows", low), ("highs", high), ("nulls", nulls)):
+            self.arrays[name].append(value)
+
+    def _pair(self, low: object, high: object) -> tuple[int, int, int]:
+        if isinstance(low, bool) and isinstance(high, bool):
+            return TRUTH, int(low), int(high)
+        if isinstance(low, int) and isinstance(high, int):
+            return NUMBER, low, high
+        if isinstance(low, float) and isinstance(high, float):
+            bits: tuple[int, int] = struct.unpack("<2q", struct.pack("<2d", low, high))
+            return REAL, *bits
+        if isinstance(low, str) and isinstance(high, str) and _TEXT_ENDS not in low + high:
+            return TEXT, self._text(low), self._text(high)
+        return NO_BOUND, 0, 0
+
+    def _text(self, text: str) -> int:
+        return self.texts.setdefault(text, len(self.texts))
+
+
+def unpack(header: Mapping[str, Any], data: memoryview) -> PackedFiles:
+    """The files that `pack` wrote; `ValueError` when lengths do not add up."""
+    arrays: dict[str, Sequence[int]] = {}
+    at = 0
+    for name, code, count in zip(_NAMES, _CODES, header["counts"], strict=True):
+        values = array(code)
+        size = count * values.itemsize
+        values.frombytes(data[at : at + size])
+        if len(values) != count:
+            raise ValueError(f"{name} is cut short")
+        if sys.byteorder == "big":
+            values.byteswap()
+        arrays[name] = memoryview(values)
+        at += size + -size % 8
+    packed = Packed(
+        root=header["root"],
+        paths=header["paths"],
+        layouts=[tuple(Leaf(*leaf) for leaf in leaves) for leaves in header["layouts"]],
+        partitions=[tuple((n, v) for n, v in values) for values in header["partitions"]],
+        sources=header["sources"],
+        orders=header["orders"],
+        members={int(n): tuple((s, c) for s, c in v) for n, v in header["members"].items()},
+        arrays=arrays,
+        text_bytes=bytes(data[at:]).rstrip(b"\n"),
+    )
+    counts = (len(packed.paths), len(arrays["sizes"]), len(arrays["order_of"]))
+    if len(set(counts)) > 1 or packed.chunk_starts[-1] != len(arrays["kinds"]):
+        raise ValueError("the arrays do not fit the files")
+    return PackedFiles(packed)
+
+
+def _common_start(paths: Sequence[str]) -> str:
+    """The longest text that all of `paths` begin with, to write it once."""
+    if not paths:
+        return ""
+    first, last = min(paths), max(paths)
+    same = (number for number, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return first[: next(same, min(len(first), len(last)))]
+
+
+def kept(files: Sequence[DataFile], numbers: Iterable[int]) -> Sequence[DataFile]:
+    """The files at the places `numbers` of `files`."""
+    if isinstance(files, PackedFiles):
+        return PackedFiles(files.packed, [files.numbers[n] for n in numbers])
+    return tuple(files[n] for n in numbers)

@@ -1,0 +1,193 @@
+"""What a plan says beforehand against what is read, for every shape of query, on S3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lakeq import query
+from lakeq.config import Limits, S3Settings, Settings
+from lakeq.errors import BudgetRefused
+from lakeq.query import Report
+from tests.support.counting_server import CountingServer, counting_server
+from tests.support.s3 import REGION, S3
+from tests.support.shapes import CONTIGS, PARAMETERS, SHAPES, Shapes, make
+
+# Where DuckDB decides by the data: whether a row passes, which side of a join comes first.
+NOT_EXACT = {
+    "equality, other columns",
+    "join",
+    "join, transitive predicate",
+    "semi-join",
+    "anti-join",
+    "LIMIT",
+    "top-N",
+    "subquery",
+    "SELECT *, selective text",
+}
+Ask = Callable[[str], Report]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shapes")
+
+
+@pytest.fixture(scope="module")
+def shapes(folder: Path) -> Shapes:
+    """The tables at s3://shapes/."""
+    (folder / "shapes").mkdir()
+    return make(folder / "shapes", "s3://shapes/")
+
+
+@pytest.fixture(scope="module")
+def moto(s3: S3, shapes: Shapes, folder: Path) -> Ask:
+    """Asks on moto."""
+    s3.client.create_bucket(Bucket="shapes")
+    for path in (folder / "shapes").iterdir():
+        s3.put("shapes", path.name, path)
+    return asking(shapes, s3.endpoint_url, signed=True)
+
+
+@pytest.fixture
+def server(folder: Path, shapes: Shapes) -> Iterator[CountingServer]:
+    with counting_server(folder) as server:
+        yield server
+
+
+def asking(shapes: Shapes, url: str, limits: Limits | None = None, *, signed: bool = False) -> Ask:
+    s3 = S3Settings(anon=not signed, endpoint_url=url, region=REGION)
+    chosen = Settings(lake=Path("unused"), s3=s3, limits=limits or Limits())
+
+    def ask(shape: str) -> Report:
+        result = query.run(
+            SHAPES.get(shape, shape),
+            datasets=shapes.datasets,
+            lake=shapes,
+            settings=chosen,
+            parameters=PARAMETERS.get(shape),
+        )
+        result.arrow()
+        return result.report
+
+    return ask
+
+
+@pytest.mark.usefixtures("aws_credentials")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bytes_and_requests_lie_in_the_interval_of_the_plan(moto: Ask, shape: str) -> None:
+    report = moto(shape)
+    plan = report.plan
+    assert plan.low_bytes <= report.bytes_scanned <= plan.high_bytes
+    assert plan.low_requests <= report.s3_requests <= plan.high_requests
+    assert report.files_read <= plan.files
+    assert report.row_groups_read <= plan.row_groups
+    assert plan.exact == (shape not in NOT_EXACT)
+
+
+def test_a_second_server_sent_what_the_plans_said(shapes: Shapes, server: CountingServer) -> None:
+    ask = asking(shapes, server.url)
+    for shape in SHAPES:
+        server.requests.clear()
+        plan = ask(shape).plan
+        assert plan.low_bytes <= server.sent <= plan.high_bytes, shape
+        if plan.exact:
+            assert len(server.requests) == plan.high_requests, shape
+
+
+@pytest.mark.parametrize("limits", [Limits(max_bytes=100_000), Limits(max_usd=Decimal("0.00001"))])
+def test_a_refused_query_reads_nothing(
+    shapes: Shapes, server: CountingServer, limits: Limits
+) -> None:
+    with pytest.raises(BudgetRefused, match="before anything was read") as refused:
+        asking(shapes, server.url, limits)("projection")
+    assert refused.value.exit_code == 3
+    assert server.requests == []
+
+
+# Pruning must never change an answer: DuckDB over all files is the witness.
+
+TEXTS = st.sampled_from(["A", "C", "G", "AAAAAAAAA", "TTTTTTTTTT", "B", "", "it's", "~"])
+NUMBERS = st.one_of(st.integers(-5, 25_000), st.sampled_from([1, 7999, 8001, 23_999, 24_001]))
+OPERATORS = st.sampled_from(["=", "<>", "<", "<=", ">", ">="])
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _in(column: str, values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    lists = st.lists(values, min_size=1, max_size=4).map(", ".join)
+    return st.builds("{} {} ({})".format, st.just(column), st.sampled_from(["in", "not in"]), lists)
+
+
+CONDITIONS = st.one_of(
+    st.builds("pos {} {}".format, OPERATORS, NUMBERS),
+    st.builds("depth {} {}".format, OPERATORS, st.integers(-1, 61)),
+    st.builds("qual {} {}".format, OPERATORS, st.floats(-1, 101)),
+    st.builds("ref {} {}".format, OPERATORS, TEXTS.map(_quoted)),
+    st.builds("contig {} {}".format, OPERATORS, st.sampled_from([*CONTIGS, "4"]).map(_quoted)),
+    st.builds("note {} {}".format, OPERATORS, st.sampled_from(["'note 5'", "'note 99999'", "'z'"])),
+    st.builds("info.effect.kind {} {}".format, OPERATORS, st.sampled_from(["'stop'", "'zzz'"])),
+    st.builds(
+        "seen {} timestamptz '2024-0{}-0{} 00:00:00+00'".format,
+        OPERATORS,
+        st.integers(1, 3),
+        st.integers(1, 9),
+    ),
+    _in("pos", NUMBERS.map(str)),
+    _in("contig", st.sampled_from(CONTIGS).map(_quoted)),
+    _in("ref", TEXTS.map(_quoted)),
+    st.sampled_from(
+        ["depth is null", "depth is not null", "ref like 'A%'", "pos % 2 = 0", "len(het) > 5"]
+    ),
+)
+PREDICATES = st.recursive(
+    CONDITIONS,
+    lambda inner: st.one_of(
+        st.builds("({} and {})".format, inner, inner),
+        st.builds("({} or {})".format, inner, inner),
+        st.builds("not ({})".format, inner),
+    ),
+    max_leaves=4,
+)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Shapes:
+    return make(tmp_path_factory.mktemp("local"), rows=6000)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    predicate=PREDICATES,
+    columns=st.sampled_from(
+        [
+            "count(*)",
+            "sum(depth)",
+            "max(note), count(ref)",
+            "max(info.effect.score)",
+            "sum(len(het))",
+        ]
+    ),
+)
+def test_any_filter_gives_the_rows_of_all_files_within_the_plan(
+    local: Shapes, predicate: str, columns: str
+) -> None:
+    sql = f"select {columns} from shapes.sites where {predicate}"
+    result = query.run(
+        sql, datasets=local.datasets, lake=local, settings=Settings(lake=Path("unused"))
+    )
+    paths = [file.path for file in local.snapshots["shapes.sites"].files]
+    witness = duckdb.connect()
+    witness.execute("SET TimeZone = 'UTC'")
+    expected = witness.execute(sql.replace("shapes.sites", f"read_parquet({paths})")).fetchall()
+    assert result.rows() == expected
+    plan, read = result.report.plan, result.report.bytes_scanned
+    assert plan.low_bytes <= read <= plan.high_bytes
