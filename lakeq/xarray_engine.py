@@ -1,8 +1,8 @@
 """The xarray engine `lakeq`: radar volumes of a lake through `xarray.open_datatree`.
 
-    xarray.open_datatree("lakeq://nexrad/KTLX/2019-07-15T12:00:37", engine="lakeq")
+    xarray.open_datatree("lakeq:nexrad/KTLX/2019-07-15T12:00:37", engine="lakeq")
 
-The address is lakeq://DATASET/SITE/TIME, the time the volume's start in UTC. Which lake is asked
+The address is lakeq:DATASET/SITE/TIME, the time the volume's start in UTC. Which lake is asked
 is told by `lake`, or by lakeq's settings.
 """
 
@@ -32,10 +32,10 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """The parts of lakeq://DATASET/SITE/TIME; `UsageError` for anything else."""
+        """The parts of lakeq:DATASET/SITE/TIME; `UsageError` for anything else."""
         match = _ADDRESS.fullmatch(text)
         if match is None:
-            hint = "write it so: lakeq://nexrad/KTLX/2019-07-15T12:00:37"
+            hint = "write it so: lakeq:nexrad/KTLX/2019-07-15T12:00:37"
             raise UsageError(
                 f"not the address of a volume: {text!r}", "xarray's engine lakeq", hint
             )
@@ -43,9 +43,9 @@ class Address:
 
 
 class LakeqBackend(BackendEntrypoint):
-    """Opens lakeq://DATASET/SITE/TIME; the options are those of `lakeq.Lake.open_radar`."""
+    """Opens lakeq:DATASET/SITE/TIME; the options are those of `lakeq.Lake.open_radar`."""
 
-    description = "Radar volumes of a lakeq lake: lakeq://nexrad/KTLX/2019-07-15T12:00:37"
+    description = "Radar volumes of a lakeq lake: lakeq:nexrad/KTLX/2019-07-15T12:00:37"
     open_dataset_parameters = ("filename_or_obj", "drop_variables", "mask_and_scale")
     supports_groups: ClassVar[bool] = True
 
@@ -91,5 +91,5 @@ class LakeqBackend(BackendEntrypoint):
             raise NotFound(f"no group {group!r}", str(filename_or_obj), "groups are sweep_0, …")
         sweep = int(number[1])
         tree = self.open_datatree(filename_or_obj, **{**options, "sweeps": [sweep]})
-        dataset = tree[f"sweep_{sweep}"].to_dataset()
-        return dataset.assign_attrs(tree.attrs | dataset.attrs)
+        dataset = tree[f"sweep_{sweep}"].to_dataset(inherit=False)
+        return dataset.assign_coords(tree.coords).assign_attrs(tree.attrs | dataset.attrs)

@@ -10,8 +10,9 @@
 -- param: radius_km float = 1.0  the cell nearest to the gauge counts, at most so far from it
 -- param: max_gap_minutes float = 15  longer times between volumes are not bridged
 --
--- Rate (mm/h) of a volume: from the largest DBZH of the lowest cut in the nearest cell of 0.01 degrees that has one; no
--- such cell within radius_km is no rain (an echo that only higher cuts see has not reached the ground). Between two volumes the rate changes evenly, and is integrated over time. Where
+-- Rate (mm/h) of a volume: from the largest DBZH of the lowest cut in the nearest cell of 0.01 degrees that has one, of
+-- equally near cells the strongest; no such cell within radius_km is no rain (an echo that only higher cuts see has not
+-- reached the ground). Between two volumes the rate changes evenly, and is integrated over time. Where
 -- they lie more than max_gap_minutes apart, nothing is assumed: minutes_observed says how much of the hour the rain is of,
 -- minutes_missing the rest, and rain_mm is NULL where nothing was observed. Volumes that lack their lowest cut do not count.
 WITH lowest AS (
@@ -60,7 +61,7 @@ cells AS (
 ),
 
 nearest AS (  -- altitudes tell the lowest cut from the next, half a degree or more above it
-    SELECT c.volume_time, arg_min(c.dbzh_low, c.distance_km) AS dbz
+    SELECT c.volume_time, arg_min(c.dbzh_low, (round(c.distance_km, 3), -c.dbzh_low)) AS dbz
     FROM cells AS c
     JOIN scans AS s USING (volume_time)
     WHERE
@@ -74,7 +75,7 @@ nearest AS (  -- altitudes tell the lowest cut from the next, half a degree or m
 rates AS (
     SELECT
         volume_time,
-        coalesce(power(power(10, least(dbz, $cap_dbz) / 10) / $a, 1 / $b), 0) AS mm_per_h
+        if(dbz IS NULL, 0, power(power(10, least(dbz, $cap_dbz) / 10) / $a, 1 / $b)) AS mm_per_h
     FROM scans
     LEFT JOIN nearest USING (volume_time)
 ),

@@ -30,9 +30,9 @@ beams AS (
         r.volume_time,
         r.sweep_number,
         c.fixed_angle,
-        r.azimuth,
+        CAST(r.azimuth AS DOUBLE) AS azimuth,
         r.azimuth_spacing,
-        r.nyquist_velocity,
+        CAST(r.nyquist_velocity AS DOUBLE) AS nyquist_velocity,
         r.dbzh_max,
         r.vradh AS codes,
         r.vradh_coding AS coding

@@ -116,3 +116,21 @@ def cohort_lake(tmp_path_factory: pytest.TempPathFactory, made_cohort: MadeCohor
     from tests.support.lakes import cohort_lake
 
     return cohort_lake(tmp_path_factory.mktemp("cohort-lake") / "lake", made_cohort)
+
+
+@pytest.fixture(scope="session")
+def made_volumes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three radar volumes of a made storm, five minutes apart."""
+    from examples.make_volume import make
+
+    return make(tmp_path_factory.mktemp("volumes"))
+
+
+@pytest.fixture(scope="session")
+def radar_lake(tmp_path_factory: pytest.TempPathFactory, made_volumes: list[Path]) -> Lake:
+    """A lake that holds the made volumes; for tests that only read it."""
+    import lakeq
+
+    lake = lakeq.connect(tmp_path_factory.mktemp("radar-lake") / "lake")
+    lake.ingest("nexrad", made_volumes)
+    return lake

@@ -25,6 +25,7 @@ COMMANDS = {  # in the order in which one meets them: the module of each
     "describe": "tables",
     "snapshots": "tables",
     "queries": "queries",
+    "plot": "plot",
     "catalog": "catalog",
     "config": "config",
     "doctor": "doctor",

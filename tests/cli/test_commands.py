@@ -57,10 +57,14 @@ def test_help_has_a_sentence_options_with_meaning_and_three_examples(path: tuple
 
 
 @pytest.fixture
-def reader(tmp_path: Path, cohort_lake: Lake, made_cohort: MadeCohort) -> Path:
+def reader(
+    tmp_path: Path, cohort_lake: Lake, made_cohort: MadeCohort, request: pytest.FixtureRequest
+) -> Path:
     """A folder with the files that the examples name, and a lake of its own."""
     folder = tmp_path / "reader"
-    shutil.copytree(cohort_lake.settings.lake, folder / "lake")
+    radar = "lakeq plot" in request.node.callspec.params["line"]
+    lake = request.getfixturevalue("radar_lake") if radar else cohort_lake
+    shutil.copytree(lake.settings.lake, folder / "lake")
     (folder / "catalogs").symlink_to(ROOT / "catalogs")
     (folder / "mycatalogs").mkdir()
     (folder / "mycatalogs" / "rice.yaml").write_text(RICE)
