@@ -91,5 +91,5 @@ class LakeqBackend(BackendEntrypoint):
             raise NotFound(f"no group {group!r}", str(filename_or_obj), "groups are sweep_0, …")
         sweep = int(number[1])
         tree = self.open_datatree(filename_or_obj, **{**options, "sweeps": [sweep]})
-        dataset = tree[f"sweep_{sweep}"].to_dataset(inherit=False)
+        dataset = tree.children[f"sweep_{sweep}"].to_dataset(inherit=False)
         return dataset.assign_coords(tree.coords).assign_attrs(tree.attrs | dataset.attrs)

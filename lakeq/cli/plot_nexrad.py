@@ -103,12 +103,12 @@ def nexrad(
 
 
 def _tell(tree: xr.DataTree, how: str) -> None:
-    from lakeq.cost import dollars
-    from lakeq.query import size
+    from lakeq.cost import dollars, size
 
-    scanned, cost_usd = tree.attrs["lakeq_bytes_scanned"], tree.attrs["lakeq_cost_usd"]
+    scanned, cost_usd = tree.attrs["lakeq_bytes_scanned"], Decimal(tree.attrs["lakeq_cost_usd"])
     if how == "json":
-        click.echo(json.dumps({"bytes_scanned": scanned, "cost_usd": cost_usd}), err=True)
+        facts = {"bytes_scanned": scanned, "cost_usd": float(cost_usd)}
+        click.echo(json.dumps(facts), err=True)
     elif how == "text":
-        cost = dollars(Decimal(str(cost_usd)))
+        cost = dollars(cost_usd)
         click.echo(f"scanned {size(scanned)}, cost {cost} for these scans on Athena", err=True)
