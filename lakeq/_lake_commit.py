@@ -289,7 +289,7 @@ def live_files(
     if snapshot is None:
         return []
     found = []
-    for manifest in _manifests(files, snapshot):
+    for manifest in manifests_of(files, snapshot):
         for entry in _entries(files, manifest):
             if entry.data_file.content != DataFileContent.DATA:
                 hint = "rewrite the table without delete files"
@@ -299,12 +299,18 @@ def live_files(
     return sorted(found, key=lambda pair: (pair[0], pair[1].file_path.rpartition("/")[2]))
 
 
-def _manifests(files: FileIO, snapshot: Snapshot) -> list[ManifestFile]:
+def manifests_of(files: FileIO, snapshot: Snapshot) -> list[ManifestFile]:
+    """The manifests of a snapshot; `BadLake` when their list is damaged."""
     return _whole(snapshot.manifest_list, lambda: snapshot.manifests(files))
 
 
 def _entries(files: FileIO, manifest: ManifestFile) -> list[ManifestEntry]:
     return _whole(manifest.manifest_path, lambda: manifest.fetch_manifest_entry(files))
+
+
+def manifest_files(files: FileIO, manifest: ManifestFile) -> Iterator[DataFile]:
+    """The data files that a manifest names; `BadLake` when it is damaged."""
+    return (entry.data_file for entry in _entries(files, manifest))
 
 
 def _whole(path: str, read: Callable[[], T]) -> T:
@@ -477,7 +483,7 @@ def snapshot_files(
         if not wanted(snapshot.snapshot_id):
             continue
         yield snapshot.manifest_list
-        for manifest in _manifests(files, snapshot):
+        for manifest in manifests_of(files, snapshot):
             if manifest.manifest_path not in seen:
                 seen.add(manifest.manifest_path)
                 yield manifest.manifest_path

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 
@@ -83,6 +83,17 @@ class WarehouseIO(FileIO):
             return Path(path).read_bytes()
         except FileNotFoundError as error:
             raise _missing(path) from error
+        except OSError as error:
+            raise os_error(error, f"cannot read: {error.strerror}", path) from error
+
+    def stream(self, path: str) -> BinaryIO:
+        """One file to read in order; from S3 it comes piece by piece. `NotFound` when missing."""
+        if is_s3(path):
+            return self._buckets.source(path).open()
+        try:
+            return Path(path).open("rb")
+        except FileNotFoundError as error:
+            raise NotFound(f"no file {path}", path) from error
         except OSError as error:
             raise os_error(error, f"cannot read: {error.strerror}", path) from error
 

@@ -13,8 +13,8 @@ from lakeq._lake_parquet import Inside, NewFile, inside_of, read_inside
 from lakeq._lake_pointers import Checksum
 from lakeq._lake_schema import duckdb_type
 from lakeq._lake_side import Side, from_milliseconds
-from lakeq.errors import NotFound
-from lakeq.snapshot import DataFile, SnapshotColumn, SnapshotInfo, TableSnapshot
+from lakeq.errors import BadLake, NotFound
+from lakeq.snapshot import DataFile, Footer, SnapshotColumn, SnapshotInfo, TableSnapshot
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile as IcebergFile
@@ -33,14 +33,18 @@ def head(
     location: str,
     known: Iterable[DataFile] = (),
     sums: Sums = NO_SUMS,
+    *,
+    lenient: bool = False,
 ) -> Side:
     """The current snapshot and the history of the table whose metadata file is at `location`.
 
     `known` are files whose footers need not be read again; `sums` are checksums of files. A table
-    that nothing was ever committed to has snapshot 0 without files.
+    that nothing was ever committed to has snapshot 0 without files. When `lenient`, a file whose
+    footer cannot be read is one without row groups.
     """
     metadata = load_metadata(files, location)
-    return _side(files, name, metadata, metadata.current_snapshot(), metadata.schema(), known, sums)
+    current, schema = metadata.current_snapshot(), metadata.schema()
+    return _side(files, name, metadata, current, schema, known, sums, lenient=lenient)
 
 
 def as_of(
@@ -112,23 +116,35 @@ def _side(
     schema: Schema,
     known: Iterable[DataFile],
     sums: Sums,
+    *,
+    lenient: bool = False,
 ) -> Side:
     found = live_files(files, metadata, snapshot.snapshot_id if snapshot else None)
-    footers = _footers(files, [file for _, file in found], known, sums)
+    footers = _footers(files, [file for _, file in found], known, sums, lenient=lenient)
     data_files = tuple(_data_file(metadata, file, footers[file.file_path]) for _, file in found)
     described = _snapshot(name, metadata, snapshot, schema)
     return Side(_with(described, data_files), history(metadata), log(metadata))
 
 
 def _footers(
-    files: WarehouseIO, wanted: Sequence[IcebergFile], known: Iterable[DataFile], sums: Sums
+    files: WarehouseIO,
+    wanted: Sequence[IcebergFile],
+    known: Iterable[DataFile],
+    sums: Sums,
+    *,
+    lenient: bool,
 ) -> dict[str, Inside]:
     footers = {file.path: Inside(file.footer, file.members, file.order) for file in known}
     unread = [file for file in wanted if file.file_path not in footers]
 
     def read(file: IcebergFile) -> Inside:
         path, size = file.file_path, file.file_size_in_bytes
-        return read_inside(files, path, size, sums.get(path))
+        try:
+            return read_inside(files, path, size, sums.get(path))
+        except BadLake:
+            if lenient:
+                return Inside(Footer((), (), (), ()), (), "")
+            raise
 
     with ThreadPoolExecutor(FOOTER_READERS) as pool:
         read_now = pool.map(read, unread)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lakeq.query import Result
     from lakeq.refresh import RefreshReport
     from lakeq.snapshot import SnapshotInfo, TableSnapshot
+    from lakeq.verify import VerifyReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +285,34 @@ class Lake:
         work = maintain.Work(compact, before, sweep, dry_run)
         unique = list({table.qualified: table for table in tables}.values())
         return maintain.maintain(self._iceberg, self.settings, unique, work, progress)
+
+    def verify(
+        self,
+        names: str | Sequence[str] = (),
+        *,
+        repair: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> VerifyReport:
+        """Hold every file of tables against what was written; by default of all in the lake.
+
+        `names` are datasets or tables (`dataset.table`). Checksums, page CRCs, row counts and
+        files that no snapshot names. With `repair` the objects of damaged or missing files are
+        ingested again, in one commit per dataset, and files that nothing names are deleted.
+        `progress` is told a table, its bytes read so far, of how many.
+
+        Damage is a finding of the report, not an error; see `VerifyReport.sound`.
+        """
+        from lakeq import verify
+        from lakeq.storage import Storage
+
+        present = self._iceberg.tables()
+        given = [names] if isinstance(names, str) else list(names)
+        wanted = [t.qualified for name in given for t in self._upkept(name)] if given else present
+        tables = [name for name in dict.fromkeys(wanted) if name in present]
+        report = verify.verify(self._iceberg, tables, progress=progress)
+        if not repair:
+            return report
+        return verify.repair(self._iceberg, Storage(self.settings), self.catalog, report)
 
     def _upkept(self, name: str) -> list[Table]:
         """The tables that a name means to the upkeep, hidden ones of a dataset included."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lakeq._lake_pointers import Pointers, split
 from lakeq._lake_side import Side, SideFiles, from_milliseconds, milliseconds
-from lakeq.errors import LakeqError, NotFound, StorageUnavailable, UsageError
+from lakeq.errors import BadLake, LakeqError, NotFound, StorageUnavailable, UsageError
 from lakeq.snapshot import DataFile, SnapshotInfo, TableSnapshot
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lakeq._lake_parquet import NewFile, TableWriter
     from lakeq._lake_rewrite import Remainders
     from lakeq._lake_session import Session
+    from lakeq._lake_verify import Checked, Inventory, Listed
     from lakeq.catalog import Table
     from lakeq.config import Settings
 
@@ -380,6 +381,39 @@ class IcebergLake:
         for path in gone:
             files.delete(path)
         self._pointers.forget(gone)
+
+    def inventory(self, name: str) -> Inventory:
+        """Every file of table `name`, as its metadata has them; no data file is opened."""
+        from lakeq import _lake_verify
+
+        location = self._pointers.current(name)
+        if location is None:
+            self._check_present(name, {})
+        at = location or ""
+        contents = self._contents(name, at)
+        return _lake_verify.inventory(self._files(), at, contents, self._pointers.checksum)
+
+    def check_data(self, file: Listed) -> Checked:
+        """One data file held against its checksum, its page CRCs and the manifest."""
+        from lakeq import _lake_verify
+
+        checksum = self._pointers.checksum(file.path)
+        return _lake_verify.check_data(self._files(), file, checksum)
+
+    def salvage(self, name: str) -> None:
+        """Make table `name` known again though footers of its files are damaged or missing.
+
+        What the side file of its head lacks is then unknown, until those files are replaced.
+        """
+        from lakeq import _lake_read
+
+        try:
+            self.snapshot(name)
+        except BadLake:
+            location = self._pointers.current(name) or ""
+            sums = self._pointers.checksums()
+            side = _lake_read.head(self._files(), name, location, sums=sums, lenient=True)
+            self._side_files.write(name, "head", location, side)
 
     def metadata_of(self, path: str, size_bytes: int) -> pq.FileMetaData:
         """The Parquet footer of a data file."""

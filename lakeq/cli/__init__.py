@@ -21,6 +21,7 @@ COMMANDS = {  # in the order in which one meets them: the module of each
     "ingest": "ingest",
     "refresh": "refresh",
     "maintain": "maintain",
+    "verify": "verify",
     "tables": "tables",
     "describe": "tables",
     "snapshots": "tables",

@@ -15,7 +15,7 @@ from lakeq.cli.ingest import Bar
 from lakeq.cli.options import connect, lake_options
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
-from lakeq.errors import UsageError
+from lakeq.errors import BadLake, UsageError
 
 if TYPE_CHECKING:
     from lakeq.maintain import MaintenanceReport, TableUpkeep
@@ -32,6 +32,11 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     help="Give up snapshots older than this, such as 30d or 12h; the current one stays.",
 )
 @click.option("--sweep", is_flag=True, help="Delete files that no snapshot names.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="First verify the tables, and ingest the objects of damaged or missing files again.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 @click.option(
@@ -47,6 +52,7 @@ def maintain(
     no_compact: bool,
     expire_older_than: str | None,
     sweep: bool,
+    repair: bool,
     dry_run: bool,
     no_progress: bool,
     report: str,
@@ -61,9 +67,12 @@ def maintain(
     lakeq maintain nexrad
     lakeq maintain nexrad.gates --dry-run
     lakeq maintain thousand_genomes --expire-older-than 30d --sweep
+    lakeq maintain clinvar --repair
     """
     age = None if expire_older_than is None else _age(expire_older_than)
     visible = sys.stderr.isatty() and not no_progress
+    if repair:
+        _repair(tables, dry_run=dry_run, visible=visible)
     with Bar(visible=visible) as bar:
         done = connect().maintain(
             list(tables),
@@ -78,6 +87,19 @@ def maintain(
         click.echo(json.dumps(asdict(done)), err=True)
     elif report == "text":
         click.echo(neutral_lines(_told(done)), err=True)
+
+
+def _repair(tables: tuple[str, ...], *, dry_run: bool, visible: bool) -> None:
+    """Mend the tables before anything else; ends the command when rows stay lost."""
+    from lakeq.cli.verify import print_findings, told
+
+    with Bar(visible=visible) as bar:
+        found = connect().verify(list(tables), repair=not dry_run, progress=bar)
+    if found.findings:
+        print_findings(found)
+    click.echo(neutral_lines(told(found)), err=True)
+    if not found.sound and not dry_run:
+        click.get_current_context().exit(BadLake.exit_code)
 
 
 def _age(text: str) -> timedelta:

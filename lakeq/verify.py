@@ -1,0 +1,215 @@
+"""Is the lake what was written? Every file of every table, and what can be mended.
+
+What a table's current snapshot names is read whole: metadata, manifests, data files. Damage names
+the file and the objects whose rows it held. Mending ingests those objects again, which replaces
+the damaged files in one commit per dataset, and deletes files that no snapshot names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lakeq.errors import BadLake, LakeqError, NotFound
+
+if TYPE_CHECKING:
+    from lakeq._lake_verify import Checked, Listed
+    from lakeq.catalog import Catalog
+    from lakeq.lake import IcebergLake
+    from lakeq.storage import Storage
+
+ORPHAN = "orphan"
+METADATA = "metadata"
+OLD = "old"
+REPAIRED = "repaired"
+DELETED = "deleted"
+
+Progress = Callable[[str, int, int], None]  # table, its bytes read so far, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with one file.
+
+    `problem` is damaged, missing, metadata (of the table itself), old (only time travel needs the
+    file) or orphan (no snapshot names the file, nothing is lost). `sources` are the objects whose
+    rows the file held. `outcome` says what a repair did; empty means nothing was tried.
+    """
+
+    table: str
+    path: str
+    problem: str
+    detail: str
+    sources: tuple[str, ...] = ()
+    outcome: str = ""
+
+    @property
+    def hurts(self) -> bool:
+        """Whether rows are lost or wrong as long as nothing is done."""
+        return self.problem != ORPHAN and self.outcome != REPAIRED
+
+    @property
+    def next(self) -> str:
+        """What to do about it."""
+        if self.outcome in (REPAIRED, DELETED):
+            return ""
+        if self.problem == ORPHAN:
+            return "lakeq verify --repair deletes it"
+        if self.problem == OLD:
+            return "restore the file, or give up old snapshots: maintain --expire-older-than"
+        if self.problem == METADATA:
+            return "restore the file from a backup, or ingest into a new lake"
+        if not self.sources:
+            return "restore the file from a backup, or ingest its objects again"
+        return "lakeq verify --repair ingests its objects again"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What was checked and what was found; `unsummed` counts files without a kept checksum."""
+
+    tables: tuple[str, ...]
+    files: int
+    rows: int
+    bytes_read: int
+    unsummed: int
+    seconds: float
+    findings: tuple[Finding, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether every row is there and as it was written."""
+        return not any(finding.hurts for finding in self.findings)
+
+
+@dataclass
+class _Tally:
+    files: int = 0
+    rows: int = 0
+    bytes_read: int = 0
+    unsummed: int = 0
+
+
+def verify(
+    lake: IcebergLake, names: Sequence[str], *, progress: Progress | None = None
+) -> VerifyReport:
+    """Check the tables `names`: every file that their current snapshots name, and orphans.
+
+    Reads each file once, in pieces. A damaged file is a finding, not an error; what cannot be
+    reached is an error.
+    """
+    started = time.perf_counter()
+    tally = _Tally()
+    findings: list[Finding] = []
+    for name in names:
+        findings += _table(lake, name, tally, progress or _quiet)
+    return VerifyReport(
+        tuple(names),
+        tally.files,
+        tally.rows,
+        tally.bytes_read,
+        tally.unsummed,
+        time.perf_counter() - started,
+        tuple(findings),
+    )
+
+
+def _quiet(_table: str, _read: int, _total: int) -> None:
+    """Nobody wants to know."""
+
+
+def _table(lake: IcebergLake, name: str, tally: _Tally, progress: Progress) -> Iterator[Finding]:
+    try:
+        inventory = lake.inventory(name)
+    except (BadLake, NotFound) as error:
+        yield Finding(name, error.where, METADATA, error.what)
+        return
+    for path, checked in inventory.metadata.items():
+        tally.files += 1
+        tally.bytes_read += checked.bytes_read
+        tally.unsummed += not checked.verified
+        if checked.problem:
+            yield Finding(name, path, METADATA, "; ".join(checked.detail) or checked.problem)
+    total = sum(file.size_bytes for file in inventory.files)
+    read = 0
+    for file in inventory.files:
+        checked = lake.check_data(file)
+        tally.files += 1
+        tally.rows += file.rows if file.current else 0
+        tally.bytes_read += checked.bytes_read
+        tally.unsummed += not checked.verified
+        if checked.problem:
+            yield _hurt(name, file, checked)
+        read += file.size_bytes
+        progress(name, read, total)
+    counted = sum(file.rows for file in inventory.files if file.current)
+    if inventory.rows not in (None, counted):
+        detail = f"{counted} rows in its manifests, the snapshot says {inventory.rows}"
+        yield Finding(name, next(iter(inventory.metadata)), METADATA, detail)
+    if any(checked.problem for checked in inventory.metadata.values()):
+        return  # what it names is not known, so nothing can be called an orphan
+    for path, size in lake.orphans(name).items():
+        yield Finding(name, path, ORPHAN, f"{size} bytes that no snapshot names")
+
+
+def _hurt(name: str, file: Listed, checked: Checked) -> Finding:
+    detail = "; ".join(checked.detail) or "it is not there"
+    if file.current:
+        return Finding(name, file.path, checked.problem, detail, file.sources)
+    return Finding(name, file.path, OLD, f"{checked.problem}: {detail}")
+
+
+def repair(
+    lake: IcebergLake, storage: Storage, catalog: Catalog, report: VerifyReport
+) -> VerifyReport:
+    """Mend what `report` found: objects ingested again, one commit per dataset; orphans deleted.
+
+    A finding whose objects cannot be read stays, with the reason as its outcome.
+    """
+    done: dict[Finding, str] = {}
+    for dataset, found in _by_dataset(report.findings).items():
+        outcome = _again(lake, storage, catalog, dataset, found)
+        done.update(dict.fromkeys(found, outcome))
+    orphans = [finding for finding in report.findings if finding.problem == ORPHAN]
+    lake.delete_paths(finding.path for finding in orphans)
+    done.update(dict.fromkeys(orphans, DELETED))
+    findings = tuple(replace(f, outcome=done.get(f, f.outcome)) for f in report.findings)
+    return replace(report, findings=findings)
+
+
+def _by_dataset(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        if finding.problem not in (ORPHAN, METADATA, OLD) and finding.sources:
+            found[finding.table.partition(".")[0]].append(finding)
+    return found
+
+
+def _again(
+    lake: IcebergLake,
+    storage: Storage,
+    catalog: Catalog,
+    dataset: str,
+    findings: Sequence[Finding],
+) -> str:
+    """Ingest the objects of damaged files again; returns what came of it."""
+    from lakeq import convert
+    from lakeq._convert_samples import samples_table
+
+    sources = sorted({source for finding in findings for source in finding.sources})
+    tables = sorted({finding.table for finding in findings})
+    try:
+        for table in tables:
+            lake.salvage(table)
+        known = catalog.dataset(dataset, "the repair")
+        samples = samples_table(known)
+        if samples is not None and samples.qualified in tables:
+            return "not repaired: the numbers of samples cannot be told from objects; restore it"
+        names = [table.partition(".")[2] for table in tables]
+        convert.ingest(lake, storage, known, sources, table_names=names)
+    except LakeqError as error:
+        return f"not repaired: {error.what}"
+    return REPAIRED
