@@ -1,0 +1,113 @@
+"""Radar volumes from their archive on S3: what is listed and read, and each volume once."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lakeq
+from lakeq.api import Lake
+from tests.lake_formats import named_files, warehouse_files
+from tests.support.counting_proxy import CountingProxy, counting_proxy
+from tests.support.data import real_file
+from tests.support.s3 import REGION, S3
+
+BUCKET = "unidata-nexrad-level2"
+CLEAR = "KABR20050101_000745.gz"  # 7 sweeps, 2,569 rays (Py-ART 2.3.0: radar.nsweeps, radar.nrays)
+HEAD = 16 << 10
+
+
+@pytest.fixture
+def archive(s3: S3, aws_credentials: None) -> Iterator[CountingProxy]:
+    """Some real volumes where the archive has them, with a sidecar, on a counted endpoint."""
+    s3.client.create_bucket(Bucket=BUCKET)
+    for day, name in (("2005/01/01", CLEAR), ("2025/01/01", "KDMX20250101_225441_V06")):
+        s3.put(BUCKET, f"{day}/{name[:4]}/{name}", real_file(f"nexrad/volumes/{name}"))
+    s3.put(BUCKET, "2025/01/01/KDMX/KDMX20250101_225441_V06_MDM", b"no volume")
+    s3.put(BUCKET, "2025/01/01/KDVN/KDVN20250101_225441_V06", b"no volume")
+    with counting_proxy(s3.endpoint_url) as proxy:
+        yield proxy
+    for key in s3.keys(BUCKET):
+        s3.client.delete_object(Bucket=BUCKET, Key=key)
+    s3.client.delete_bucket(Bucket=BUCKET)
+
+
+def remote(proxy: CountingProxy, folder: Path) -> Lake:
+    return lakeq.connect(folder, s3_endpoint_url=proxy.url, s3_region=REGION, s3_anon=False)
+
+
+def test_volumes_alone_take_one_listing_and_16_kib_an_object(
+    archive: CountingProxy, tmp_path: Path
+) -> None:
+    lake = remote(archive, tmp_path / "lake")
+    for site, day in (("KABR", "2005-01-01"), ("KDMX", "2025-01-01")):
+        lake.ingest("nexrad", site=site, start=day, end=day, tables=["volumes"])
+    assert archive.listed() == [f"{BUCKET}/2005/01/01/KABR/", f"{BUCKET}/2025/01/01/KDMX/"]
+    assert [(r.range, r.sent) for r in archive.read("")] == [(f"bytes=0-{HEAD - 1}", HEAD)] * 2
+    assert len(archive.requests) == 4
+    assert lake.table("nexrad.volumes").rows == 2
+
+
+def test_the_sidecar_is_skipped_by_its_name(archive: CountingProxy, tmp_path: Path) -> None:
+    lake = remote(archive, tmp_path / "lake")
+    report = lake.ingest(
+        "nexrad", site="KDMX", start="2025-01-01", end="2025-01-01", tables=["volumes"]
+    )
+    assert report.notes["objects that the dataset skips by name"] == 1
+    assert not archive.read("_MDM")
+
+
+def test_all_tables_read_an_object_once(archive: CountingProxy, tmp_path: Path) -> None:
+    lake = remote(archive, tmp_path / "lake")
+    report = lake.ingest("nexrad", site=["KABR"], start="2005-01-01T00:00", end="2005-01-01T01:00")
+    size = real_file(f"nexrad/volumes/{CLEAR}").stat().st_size
+    assert sum(r.sent for r in archive.read(CLEAR)) == size
+    assert report.rows["nexrad.rays"] == lake.table("nexrad.rays").rows == 2569
+
+
+# Each volume once.
+
+
+def test_a_volume_under_another_name_replaces_itself(lake: Lake, tmp_path: Path) -> None:
+    original = real_file(f"nexrad/volumes/{CLEAR}").resolve()
+    names = ("KABR20050101_000745", "mirror/KABR20050101_000745_V06.gz")
+    copies = [tmp_path / name for name in names]
+    copies[1].parent.mkdir()
+    copies[0].write_bytes(gzip.decompress(original.read_bytes()))
+    copies[1].write_bytes(original.read_bytes())
+    replaced = original.as_uri()
+    lake.ingest("nexrad", [original], tables=["volumes", "rays"])
+    for copy in copies:
+        (report,) = lake.ingest("nexrad", [copy], tables=["volumes", "rays"]).objects
+        assert report.replaced == (replaced,)
+        assert (lake.table("nexrad.volumes").rows, lake.table("nexrad.rays").rows) == (1, 2569)
+        replaced = copy.as_uri()
+    assert warehouse_files(lake._iceberg) == named_files(lake._iceberg)
+
+
+def test_an_object_overwritten_by_a_larger_one_is_complete_then(lake: Lake, tmp_path: Path) -> None:
+    data = gzip.decompress(real_file(f"nexrad/volumes/{CLEAR}").read_bytes())
+    path = tmp_path / "KABR20050101_000745"
+    path.write_bytes(data[: len(data) // 2])
+    lake.ingest("nexrad", [path], tables=["volumes", "rays"])
+    wanted = "select complete, rays from nexrad.volumes"
+    (row,) = lake.sql(wanted).arrow().to_pylist()
+    assert row["complete"] is False
+    assert 0 < row["rays"] < 2569
+    path.write_bytes(data)
+    lake.ingest("nexrad", [path], tables=["volumes", "rays"])
+    assert lake.table("nexrad.rays").rows == 2569
+    assert lake.sql(wanted).arrow().to_pylist() == [{"complete": True, "rays": 2569}]
+
+
+def test_a_copy_cut_short_does_not_take_the_place_of_the_whole(lake: Lake, tmp_path: Path) -> None:
+    original = real_file(f"nexrad/volumes/{CLEAR}").resolve()
+    cut = tmp_path / "KABR20050101_000745"
+    cut.write_bytes(gzip.decompress(original.read_bytes())[:1_000_000])
+    lake.ingest("nexrad", [original], tables=["volumes", "rays"])
+    (report,) = lake.ingest("nexrad", [cut], tables=["volumes", "rays"]).objects
+    assert report.kept == original.as_uri()
+    assert lake.table("nexrad.rays").rows == 2569
