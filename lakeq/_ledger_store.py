@@ -79,6 +79,10 @@ CREATE TABLE alerts (
     spent TEXT NOT NULL,
     PRIMARY KEY (budget, period, percent)
 ) WITHOUT ROWID;
+CREATE TABLE objects (
+    uri TEXT PRIMARY KEY,
+    bytes INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE raw_sizes (
     name TEXT NOT NULL,
     snapshot INTEGER NOT NULL,

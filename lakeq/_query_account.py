@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from lakeq import cost
-from lakeq.digest import Digester, is_ordered
+from lakeq.digest import Digest, Digester, is_ordered
 from lakeq.engines import Access, Engine, Read, Row
 from lakeq.ledger import Ledger, Line, Run, Scanned, outcome_of
 
@@ -40,6 +40,7 @@ class Account:
         self._serialized = ""
         self._limit = settings.digest_rows
         self._digester: Digester | None = None
+        self.digest: Digest | None = None
 
     def allowed(self, serialized: str) -> None:
         """The guard has let the query pass, as the parser tells it."""
@@ -82,12 +83,13 @@ class Account:
         seconds: float,
     ) -> None:
         """End the query's run with what it read; `error` is what stopped it."""
+        self.digest = self._digest(rows) if error is None else None
         self.run.settle(
             list(_lines(access, rows, self.book)),
             outcome_of(error),
             seconds=seconds,
             tables=_scanned(access.reads, tables),
-            digest=self._digest(rows) if error is None else None,
+            digest=str(self.digest) if self.digest else None,
             error=None if isinstance(error, GeneratorExit) else error,
         )
 
@@ -110,11 +112,11 @@ class Account:
                 place.close()
             raise
 
-    def _digest(self, rows: int) -> str | None:
+    def _digest(self, rows: int) -> Digest | None:
         if self._digester is None or self._digester.wants:
             digester = self._digester or Digester(self._limit, "rows")
             found = digester.digest(ordered=is_ordered(self._serialized))
-            return str(found) if found and found.rows == rows else None
+            return found if found and found.rows == rows else None
         return None
 
 

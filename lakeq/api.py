@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from lakeq.formats import ReadOptions
     from lakeq.keys import Moment
     from lakeq.lake import IcebergLake
+    from lakeq.ledger import Ledger
+    from lakeq.ledger_report import Entry, Filter, Share
     from lakeq.maintain import MaintenanceReport
     from lakeq.named import NamedQuery
     from lakeq.planner import Plan
     from lakeq.query import Result
     from lakeq.refresh import RefreshReport
+    from lakeq.rerun import Rerun
     from lakeq.snapshot import SnapshotInfo, TableSnapshot
     from lakeq.verify import VerifyReport
 
@@ -239,17 +242,20 @@ class Lake:
         Raises `BadSource` for a bad object, `NotFound`, `AccessDenied` and `StorageUnavailable`
         for one that cannot be read; the lake is then as before.
         """
-        from lakeq import convert
+        from lakeq import _work_account, convert
         from lakeq.storage import Storage
 
         name, _, table = dataset.partition(".")
         if table and tables is not None:
             hint = f"write {name} and its tables"
             raise UsageError(f"{dataset} is one table, and tables are named as well", hint=hint)
-        return convert.ingest(
+        storage = Storage(self.settings)
+        described = self.catalog.dataset(name, "the ingest")
+        ingest = partial(
+            convert.ingest,
             self._iceberg,
-            Storage(self.settings),
-            self.catalog.dataset(name, "the ingest"),
+            storage,
+            described,
             _chosen(objects, site, start, end, keys),
             table_names=[table] if table else tables,
             panel=panel,
@@ -257,6 +263,14 @@ class Lake:
             dry_run=dry_run,
             progress=progress,
         )
+        if dry_run:
+            return ingest()
+        subject = _work_account.subject(dataset, objects, site)
+        with _work_account.recorded(self.ledger, "ingest", subject) as run:
+            report = ingest()
+            signed = partial(storage.is_signed, tables=tuple(described.tables.values()))
+            _work_account.ingested(run, report, self._iceberg, signed)
+        return report
 
     def maintain(
         self,
@@ -277,14 +291,22 @@ class Lake:
         """
         from datetime import UTC
 
-        from lakeq import maintain
+        from lakeq import _work_account, maintain
 
         given = [names] if isinstance(names, str) else list(names)
         tables = [table for name in given for table in self._upkept(name)]
-        before = None if expire_older_than is None else datetime.now(UTC) - expire_older_than
-        work = maintain.Work(compact, before, sweep, dry_run)
+        oldest = None if expire_older_than is None else datetime.now(UTC) - expire_older_than
+        work = maintain.Work(compact, oldest, sweep, dry_run)
         unique = list({table.qualified: table for table in tables}.values())
-        return maintain.maintain(self._iceberg, self.settings, unique, work, progress)
+        if dry_run:
+            return maintain.maintain(self._iceberg, self.settings, unique, work, progress)
+        names = [table.qualified for table in unique]
+        with _work_account.recorded(self.ledger, "maintain", f"maintain {' '.join(given)}") as run:
+            before = _work_account.snapshots_of(self._iceberg, names)
+            report = maintain.maintain(self._iceberg, self.settings, unique, work, progress)
+            after = _work_account.snapshots_of(self._iceberg, names)
+            _work_account.maintained(run, report, before, after)
+        return report
 
     def verify(
         self,
@@ -329,13 +351,17 @@ class Lake:
         One commit: readers see the old rows or the new ones. `force` makes it again in any case.
         Raises `UsageError` for a table that is no slice, and what the query raises.
         """
+        from lakeq import _work_account
         from lakeq import refresh as _refresh
 
         table = self.catalog.table(name, "the refresh")
         sql = table.query
         if sql.startswith("@"):
             sql = self.query(sql).sql
-        return _refresh.refresh(self._iceberg, table, sql, self.sql, force=force)
+        with _work_account.recorded(self.ledger, "maintain", f"refresh {name}") as run:
+            report = _refresh.refresh(self._iceberg, table, sql, self.sql, force=force)
+            _work_account.refreshed(run, report, self._iceberg)
+        return report
 
     def slices(self) -> list[TableInfo]:
         """The tables that keep the answer to a query, in the catalog's order."""
@@ -373,6 +399,40 @@ class Lake:
         from lakeq import named
 
         return named.query(name)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What was run, scanned and spent on this lake, and the budgets for it."""
+        from lakeq.ledger import Ledger
+
+        return Ledger(self.settings)
+
+    def history(self, wanted: Filter | None = None) -> list[Entry]:
+        """The runs in the ledger, newest first."""
+        from lakeq import ledger_report
+
+        return ledger_report.history(self.ledger, wanted)
+
+    def cost_report(self, by: str, wanted: Filter | None = None) -> list[Share]:
+        """What each `table`, `user`, `project`, `query` or `day` cost, the dearest first."""
+        from lakeq import ledger_report
+
+        return ledger_report.report(self.ledger, by, wanted)
+
+    def rerun(self, number: int | None = None) -> Rerun:
+        """Run query `number` of the ledger again on the same snapshots, and compare the result.
+
+        Without a number, the newest query that ended well. Raises `NotFound` for a number or a
+        snapshot that is gone, `UsageError` for a run that is no query or cannot be repeated.
+        """
+        from lakeq import ledger_report, rerun
+
+        return rerun.again(
+            ledger_report.entry(self.ledger, number),
+            datasets=self.catalog.datasets,
+            lake=self._iceberg,
+            settings=self.settings,
+        )
 
     def __repr__(self) -> str:
         return f"<lakeq.Lake {self.settings.lake}>"

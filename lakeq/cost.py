@@ -42,6 +42,13 @@ class PriceBook:
     egress_usd_per_gb: Decimal
     overrides: tuple[str, ...] = ()
 
+    def price(self, name: str) -> Decimal:
+        """The price of that name among `PRICES_OF`."""
+        if name == "athena_minimum_mb":
+            return Decimal(self.athena_minimum_bytes) / MB
+        found: Decimal = getattr(self, name)
+        return found
+
     @property
     def version(self) -> str:
         """Tells books apart: date and region, and a fingerprint of the prices where overridden."""

@@ -30,6 +30,7 @@ from zlib import crc32
 from lakeq import _ledger_owner as owners
 from lakeq import _ledger_store as store
 from lakeq import config, cost
+from lakeq._ledger_store import Values
 from lakeq._ledger_text import abridged, encoded, error_text, without_secrets
 from lakeq.alerts import Alert, tell
 from lakeq.budget import Budget, Spender
@@ -90,7 +91,6 @@ class Ledger:
     """The ledger of a lake, for one spender; making it opens nothing."""
 
     def __init__(self, settings: config.Settings) -> None:
-        self.path = place(settings)
         self.lake = str(settings.lake.absolute())
         self.budgets = settings.budget
         self.spender = Spender(
@@ -99,7 +99,16 @@ class Ledger:
         self.book = cost.prices(settings.prices)
         self.sns_topic = settings.sns_topic
         self.settings = settings
-        self.store = store.Store(self.path)
+
+    @property
+    def path(self) -> Path:
+        """The file, which may come to lie beside the lake once there is one."""
+        return place(self.settings)
+
+    @property
+    def store(self) -> store.Store:
+        """The ledger's file, opened anew by each use."""
+        return store.Store(self.path)
 
     def begin(
         self,
@@ -131,23 +140,33 @@ class Ledger:
                 reserved = _reserved(connection, share, period)
             yield Spent(budget, share, period, usd, reserved)
 
-    def attempt(self, work: Callable[[sqlite3.Connection], T], *, must: bool = False) -> T | None:
+    def look(self, sql: str) -> list[Values]:
+        """The rows of a query on the ledger; none where it is not there or cannot be read."""
+        try:
+            with self.store.reading() as connection:
+                return [] if connection is None else store.rows(connection, sql)
+        except (sqlite3.Error, OSError):
+            return []
+
+    def attempt(
+        self, path: Path, work: Callable[[sqlite3.Connection], T], *, must: bool = False
+    ) -> T | None:
         """The result of `work` in one transaction; None, and a word about it, where it cannot be.
 
         With `must` that is `BudgetRefused`: a budget that cannot be checked lets nothing run.
         """
         try:
-            with self.store.transaction() as connection:
+            with store.Store(path).transaction() as connection:
                 return work(connection)
         except (sqlite3.Error, OSError) as error:
             if must:
                 what = f"the budget cannot be checked: {error}"
                 hint = "make the ledger writable, or set ledger = FILE"
-                raise BudgetRefused(what, str(self.path), hint) from error
-            if self.path not in _told:
-                _told.add(self.path)
+                raise BudgetRefused(what, str(path), hint) from error
+            if path not in _told:
+                _told.add(path)
                 tell(f"warning: the ledger cannot be written, so this run is not in it: {error}\n"
-                     f"  where: {self.path}")  # fmt: skip
+                     f"  where: {path}")  # fmt: skip
             return None
 
 
@@ -171,7 +190,7 @@ class Run:
         self.alerts: tuple[Alert, ...] = ()
         self._clock = time.perf_counter()
         self._allowed = sql is None
-        self._reserved = False
+        self._path: Path | None = None  # the file that holds its reservation
         self._done = False
         self._head: dict[str, object] = {
             "run": self.id,
@@ -215,9 +234,11 @@ class Run:
             self._details["planned"] = _json(planned)
         if tables:
             self._details["tables"] = _json({t: {"snapshot": s} for t, s in tables.items()})
-        refusal = self.ledger.attempt(lambda c: self._reserve(c, usd), must=self.is_budgeted)
+        path = self.ledger.path
+        refusal = self.ledger.attempt(path, lambda c: self._reserve(c, usd), must=self.is_budgeted)
         if isinstance(refusal, BudgetRefused):
             raise refusal
+        self._path = path
 
     def _reserve(self, connection: sqlite3.Connection, usd: Decimal) -> BudgetRefused | None:
         reclaim(connection)
@@ -226,7 +247,6 @@ class Run:
                 return _refusal(spent, usd)
         reservation = (self.id, store.plain(usd), json.dumps(owners.here()), self._first_json())
         connection.execute("INSERT INTO reservations VALUES (?, ?, ?, ?)", reservation)
-        self._reserved = True
         return None
 
     def settle(
@@ -239,11 +259,13 @@ class Run:
         digest: str | None = None,
         error: BaseException | None = None,
         raw_sizes: Mapping[tuple[str, int], int] | None = None,
+        objects: Mapping[str, int] | None = None,
     ) -> None:
         """End the run: its lines in place of its reservation, once; tell of budgets used up.
 
         The first line is the run's own; `raw_sizes` are the bytes of the raw objects behind
-        the snapshots of tables, where an ingest knows them. Never raises for the ledger's sake.
+        the snapshots of tables, where an ingest knows them, and `objects` those of each object.
+        Never raises for the ledger's sake.
         """
         if self._done:
             return
@@ -262,10 +284,10 @@ class Run:
         def work(connection: sqlite3.Connection) -> tuple[int | None, tuple[Alert, ...]]:
             connection.execute("DELETE FROM reservations WHERE run = ?", (self.id,))
             ids = store.append(connection, written)
-            _keep_raw_sizes(connection, raw_sizes or {})
+            _keep_raw_sizes(connection, raw_sizes or {}, objects or {})
             return (ids[0] if ids else None), tuple(self._crossed(connection, ended))
 
-        done = self.ledger.attempt(work)
+        done = self.ledger.attempt(self._path or self.ledger.path, work)
         if done is not None:
             self.line, self.alerts = done
             for alert in self.alerts:
@@ -391,9 +413,14 @@ def _amounts(line: Line, outcome: str, ended: datetime) -> dict[str, object]:
     }
 
 
-def _keep_raw_sizes(connection: sqlite3.Connection, sizes: Mapping[tuple[str, int], int]) -> None:
+def _keep_raw_sizes(
+    connection: sqlite3.Connection,
+    sizes: Mapping[tuple[str, int], int],
+    objects: Mapping[str, int],
+) -> None:
     rows = [(name, snapshot, count) for (name, snapshot), count in sizes.items()]
     connection.executemany("INSERT OR IGNORE INTO raw_sizes VALUES (?, ?, ?)", rows)
+    connection.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?)", list(objects.items()))
 
 
 def _scanned(scanned: Scanned) -> dict[str, int]:

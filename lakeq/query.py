@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from lakeq.alerts import Alert
     from lakeq.catalog import Dataset, Table
     from lakeq.config import Settings
     from lakeq.cost import PriceBook
+    from lakeq.digest import Digest
     from lakeq.snapshot import TableSnapshot
 
 ENGINE = "duckdb"
@@ -190,6 +192,21 @@ class Result:
     def snapshots(self) -> Mapping[str, int]:
         """The snapshot that is read of each table."""
         return {name: table.snapshot_id for name, table in self._bill.tables.items()}
+
+    @property
+    def line(self) -> int | None:
+        """The query's number in the ledger, for `lakeq rerun`; None until its rows are through."""
+        return self._account.run.line
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """The budget alerts that this query set off."""
+        return self._account.run.alerts
+
+    @property
+    def digest(self) -> Digest | None:
+        """What identifies the rows, once they are through; None of more than `digest_rows`."""
+        return self._account.digest
 
     @property
     def report(self) -> Report:

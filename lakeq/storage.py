@@ -77,6 +77,11 @@ class Storage:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
+    def is_signed(self, uri: str, tables: Collection[Table]) -> bool:
+        """Whether requests for an s3:// object of `tables` are signed, so that they are ours."""
+        bucket = uri.partition("://")[2].partition("/")[0]
+        return self._buckets.access(bucket, tables) != "anonymous"
+
     @cached_property
     def _buckets(self) -> Buckets:
         from lakeq._storage_s3 import Buckets

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from lakeq.cli.options import connect, lake_options, set_option
+from lakeq.cli.options import connect, lake_options, set_option, spender_options
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
 from lakeq.errors import NotFound, UsageError
@@ -70,6 +70,7 @@ MAX_TOLD = 20  # lines about objects that hold the same thing; --report json has
     show_default=True,
     help="The report on standard error.",
 )
+@spender_options
 @partial(lake_options, without="--region")
 def ingest(
     dataset: str,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lakeq.cli.ingest import Bar
-from lakeq.cli.options import connect, lake_options
+from lakeq.cli.options import connect, lake_options, spender_options
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
 from lakeq.errors import BadLake, UsageError
@@ -46,6 +46,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     show_default=True,
     help="The report on standard error.",
 )
+@spender_options
 @lake_options
 def maintain(
     tables: tuple[str, ...],

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from lakeq.errors import UsageError
+
 if TYPE_CHECKING:
     from lakeq.api import Lake
     from lakeq.config import Settings
@@ -61,6 +63,47 @@ def lake_options(command: F, *, without: str = "") -> F:
 def set_option(name: str, value: object) -> None:
     """Keep the value of an option that `lake_options` left to the command."""
     click.get_current_context().ensure_object(dict)[_SETTINGS[name]] = value
+
+
+_SPENDER = (
+    click.option("--project", metavar="NAME", help="The project that this is for."),
+    click.option("--user", metavar="NAME", help="Who asks. [default: the system's user]"),
+    click.option(
+        "--tag",
+        "tags",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A tag; repeatable.",
+    ),
+)
+
+
+def spender_options(command: F) -> F:
+    """Options that say in the ledger, and to budgets, who spends and on what."""
+
+    @wraps(command)
+    def keeping(*args: object, **kwargs: object) -> object:
+        given = click.get_current_context().ensure_object(dict)
+        for name in ("project", "user"):
+            value = kwargs.pop(name, None)
+            if value is not None:
+                given[name] = value
+        tags = tags_of(cast("tuple[str, ...]", kwargs.pop("tags", ())))
+        if tags:
+            given["tags"] = tags
+        return command(*args, **kwargs)
+
+    for option in reversed(_SPENDER):
+        keeping = option(keeping)
+    return cast("F", keeping)
+
+
+def tags_of(given: tuple[str, ...]) -> dict[str, str]:
+    """Tags given as NAME=VALUE; the last of one name counts."""
+    for text in given:
+        if not text.partition("=")[0] or "=" not in text:
+            raise UsageError(f"not NAME=VALUE: {text!r}", "--tag", "for example: --tag grant=R01")
+    return {name: value for name, _, value in (text.partition("=") for text in given)}
 
 
 def settings(**more: object) -> Settings:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ SUFFIXES = {
     ".parquet": "parquet",
 }
 MAX_CELL = 60  # characters of a cell on a terminal
+DOLLARS = "DECIMAL(38,18)"
 _NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)")
 
 
@@ -82,6 +84,25 @@ class Listing:
         """All rows at once."""
         yield self.rows
 
+    def reader(self) -> pa.RecordBatchReader:
+        """The rows as Arrow."""
+        import pyarrow as pa
+
+        types = {
+            "VARCHAR": pa.string(),
+            "BIGINT": pa.int64(),
+            "DOUBLE": pa.float64(),
+            "BOOLEAN": pa.bool_(),
+            "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+            DOLLARS: pa.decimal128(38, 18),
+        }
+        fields = [pa.field(column.name, types[column.type]) for column in self.columns]
+        arrays = [
+            pa.array([row[number] for row in self.rows], field.type)
+            for number, field in enumerate(fields)
+        ]
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields)).to_reader()
+
 
 def listing(rows: Sequence[Row], /, **types: str) -> Listing:
     """`rows` under columns given as name=type."""
@@ -104,6 +125,19 @@ def write(rows: Rows, format: str, out: IO[bytes], style: Style) -> None:
     for text in _TEXT[format](rows, style):
         out.write(text.encode("utf-8", "surrogatepass"))
     out.flush()
+
+
+def write_to(rows: Rows, format: str | None, output: str | None, style: Style) -> None:
+    """Write all rows to the file `output`, whose suffix is the format, else to standard output."""
+    target = None if output in (None, "-") else Path(str(output))
+    if target is not None:
+        with opened(target) as file:
+            write(rows, format or format_of(target), file, style)
+        return
+    kind = format or "table"
+    if kind in BINARY_FORMATS and sys.stdout.isatty():
+        raise UsageError(f"{kind} is not for a terminal", "--format", "add -o FILE, or a pipe")
+    write(rows, kind, sys.stdout.buffer, style)
 
 
 def format_of(path: Path) -> str:
@@ -158,6 +192,8 @@ def _plain(value: object) -> str:
         return _nested(value)
     if isinstance(value, datetime | date | time):
         return value.isoformat()
+    if isinstance(value, Decimal):
+        return f"{value:f}"  # 0.0000005, where str says 5E-7
     return value.hex() if isinstance(value, bytes) else str(value)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakeq.cli.options import connect, lake_options, listing_format
+from lakeq.cli.options import connect, lake_options, listing_format, spender_options
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
 from lakeq.errors import NotFound
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 @click.option("--force", is_flag=True, help="Make them again even when they are current.")
 @listing_format
+@spender_options
 @lake_options
 def refresh(tables: tuple[str, ...], force: bool, format: str) -> None:
     """Make slices again: tables that keep the answer to a query, such as a join.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakeq.cli.options import connect, lake_options
+from lakeq.cli.options import connect, lake_options, spender_options
 from lakeq.cli.output import BINARY_FORMATS, FORMATS, Style, format_of, opened, write
 from lakeq.errors import NotFound, UsageError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lakeq.api import Lake
     from lakeq.query import Report, Result
 
+ALERTED = 8
 TERMINAL_ROWS = 1000  # a table on a terminal stops here unless --max-rows says otherwise
 
 
@@ -59,7 +60,13 @@ TERMINAL_ROWS = 1000  # a table on a terminal stops here unless --max-rows says 
 @click.option("--max-usd", metavar="USD", help="Refuse or stop it when it would cost more.")
 @click.option("--max-bytes", metavar="SIZE", help="Refuse or stop it when it would read more: 2GB.")
 @click.option("--max-seconds", metavar="S", help="Refuse or stop it when it would take longer.")
+@click.option(
+    "--fail-on-alert",
+    is_flag=True,
+    help="Exit with 8, after the rows, when this query sets off a budget alert.",
+)
 @click.option("--csv-safe", is_flag=True, help="Put ' before cells that spreadsheets would run.")
+@spender_options
 @lake_options
 def sql(
     query: str | None,
@@ -75,6 +82,7 @@ def sql(
     max_usd: str | None,
     max_bytes: str | None,
     max_seconds: str | None,
+    fail_on_alert: bool,
     csv_safe: bool,
 ) -> None:
     """Run QUERY and print its rows.
@@ -113,6 +121,8 @@ def sql(
     )
     _print(result, kind, target, Style(terminal, csv_safe))
     _tell(result.report, report)
+    if fail_on_alert and result.alerts:
+        click.get_current_context().exit(ALERTED)
 
 
 def _text(query: str | None, file: str | None) -> str:
