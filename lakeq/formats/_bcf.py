@@ -55,8 +55,16 @@ def text_of(first: bytes, pieces: Iterator[bytes], uri: str) -> Iterator[bytes]:
         what = f"a header that claims {size:,} bytes, more than {HEADER_LIMIT_BYTES:,}"
         raise BadSource(what, f"{uri}, byte 5", _HINT)
     text = stream.take(size, "the header").split(b"\0", 1)[0].rstrip(b"\n")
-    decoder = _Decoder(text, uri)
     yield text + b"\n"
+    yield from _lines(_Decoder(text, uri), stream, uri)
+
+
+def lines_of(header: bytes, pieces: Iterator[bytes], uri: str) -> Iterator[bytes]:
+    """Yield the text lines of the whole records in `pieces`, by the dictionaries of `header`."""
+    return _lines(_Decoder(header, uri), _Stream(b"", pieces, uri), uri)
+
+
+def _lines(decoder: _Decoder, stream: _Stream, uri: str) -> Iterator[bytes]:
     lines: list[bytes] = []
     held = record = 0
     while True:

@@ -43,7 +43,7 @@ def pieces(
             yield from _Bzip2(source.uri, stream, head, progress).pieces()
         elif not head.startswith(GZIP_MAGIC):
             yield from _plain(stream, head, progress)
-        elif _block_size(head, 0) is None:
+        elif block_size(head, 0) is None:
             yield from _Gzip(source.uri, stream, head, progress).pieces()
         else:
             yield from _Blocks(source.uri, stream, head, progress).pieces()
@@ -68,7 +68,7 @@ def _plain(stream: BinaryIO, head: bytes, progress: Callable[[int], None]) -> It
         head = stream.read(READ_BYTES)
 
 
-def _block_size(data: bytes, start: int) -> int | None:
+def block_size(data: bytes, start: int) -> int | None:
     """The size of the BGZF block at `start`, or None when no BC field says it."""
     if len(data) < start + 18 or not data[start + 3] & 4:
         return None
@@ -81,6 +81,12 @@ def _block_size(data: bytes, start: int) -> int | None:
             return int(struct.unpack_from("<H", data, at + 4)[0]) + 1
         at += 4 + size
     return None
+
+
+def blocks_of(uri: str, stream: BinaryIO) -> Iterator[bytes]:
+    """The inflated content of the BGZF blocks of `stream`, one by one."""
+    head = _read_at_least(stream, b"", 18)
+    return _Blocks(uri, stream, head, lambda _: None).pieces()
 
 
 def _isal() -> tuple[Any, Any]:
@@ -145,7 +151,7 @@ class _Blocks:
             raise self._damaged("no BGZF block starts here")
         extra = int(struct.unpack_from("<H", self.data, self.at + 10)[0])
         self._fill(12 + extra)
-        size = _block_size(self.data, self.at)
+        size = block_size(self.data, self.at)
         if size is None or size < extra + 20:
             raise self._damaged("this BGZF block does not say its size")
         self._fill(size)

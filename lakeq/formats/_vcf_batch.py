@@ -16,6 +16,7 @@ from lakeq.formats._vcf_header import FIXED_COLUMNS
 if TYPE_CHECKING:
     from lakeq.formats import Sample
     from lakeq.formats._vcf_lines import VcfText
+    from lakeq.formats._vcf_select import Selection
 
 LINES = 1 << 15
 TEXT_BYTES = 16 << 20
@@ -79,7 +80,9 @@ class Batch:
 class Batches:
     """Reads the lines of `text` into batches; at most LINES lines, about EVENTS events each."""
 
-    def __init__(self, text: VcfText, groups: Groups, format_keys: Sequence[str]) -> None:
+    def __init__(
+        self, text: VcfText | Selection, groups: Groups, format_keys: Sequence[str]
+    ) -> None:
         self.text, self.groups = text, groups
         samples = len(text.header.samples)
         keys = ["GT", *format_keys]

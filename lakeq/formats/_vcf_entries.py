@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lakeq.catalog import Column, Table
     from lakeq.formats._vcf_header import Header
     from lakeq.formats._vcf_lines import VcfText
+    from lakeq.formats._vcf_select import Selection
 
 FORMAT = "FORMAT/"
 REST = "format_rest"  # the column of FORMAT fields that no other column holds
@@ -42,7 +43,7 @@ I64 = npt.NDArray[np.int64]
 
 
 def entries(
-    text: VcfText, table: Table, assembly: str, notes: MutableMapping[str, int]
+    text: VcfText | Selection, table: Table, assembly: str, notes: MutableMapping[str, int]
 ) -> Iterator[TableBatch]:
     """Yield the entries of one VCF, contig by contig as they come, in file order.
 

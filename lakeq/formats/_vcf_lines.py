@@ -46,10 +46,21 @@ class VcfText:
     def __init__(
         self, source: SourceObject, progress: Callable[[int], None] = lambda _: None
     ) -> None:
-        self.uri = source.uri
+        self._begin(source.uri, pieces(source, progress))
+
+    @classmethod
+    def of(cls, uri: str, text: Iterator[bytes]) -> VcfText:
+        """A VCF whose inflated text is at hand already."""
+        made = cls.__new__(cls)
+        made._begin(uri, text)  # noqa: SLF001  # the other constructor
+        return made
+
+    def _begin(self, uri: str, text: Iterator[bytes]) -> None:
+        self.uri = uri
+        self.binary = False  # whether it is BCF, turned into text
         self.ended = True  # whether the last line ends in a newline; known after the last chunk
         self.header_text = b""
-        self._pieces = pieces(source, progress)
+        self._pieces = text
         self._rest = b""
         self.header: Header = self._read_header()
         self.line = self.header.lines
@@ -63,6 +74,7 @@ class VcfText:
     def _read_header(self) -> Header:
         first = next(self._pieces, b"")
         if is_bcf(first):
+            self.binary = True
             self._pieces = text_of(first, self._pieces, self.uri)
             first = next(self._pieces)
         text = bytearray(first)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lakeq.formats import ReadContext, TableBatch
     from lakeq.formats._vcf_header import Header
     from lakeq.formats._vcf_lines import VcfText
+    from lakeq.formats._vcf_select import Selection
     from lakeq.storage import SourceObject
 
 ROLES = ("variants", "genotypes", "calls", "entries")
@@ -57,9 +58,10 @@ def sample_names(source: SourceObject) -> list[str]:
 
     Reads the header only. Raises `BadSource` when there is none.
     """
+    from lakeq.formats._tabix import ranged
     from lakeq.formats._vcf_lines import VcfText
 
-    text = VcfText(source)
+    text = VcfText(ranged(source))
     text.close()
     return text.header.samples
 
@@ -74,7 +76,8 @@ def read(
     of other roles (samples) get no rows here. Memory is bounded by batch: calls wait in files of
     `context.temp_dir`. Raises `BadSource`, which names the line and the field.
     """
-    from lakeq.formats._vcf_lines import VcfText
+    from lakeq.formats._vcf_entries import entries
+    from lakeq.formats._vcf_select import open_text
 
     wanted = {role: t for role in ROLES for t in tables.values() if _role(t) == role}
     if not wanted:
@@ -83,22 +86,20 @@ def read(
         from lakeq.formats._vcf_strict import refuse_deviations
 
         refuse_deviations(source)
-    from lakeq.formats._vcf_entries import entries
-
-    text = VcfText(source, context.progress)
     assembly = next(iter(wanted.values())).assembly or context.dataset.assembly
+    text = open_text(source, context, assembly)
     check_assembly(text.header, assembly, source.uri)
     if set(wanted) == {"entries"}:
         yield from entries(text, wanted["entries"], assembly, context.notes)
         return
     yield from _read(text, wanted, assembly, context)
     if "entries" in wanted:
-        again = VcfText(source)
+        again = open_text(source, context, assembly)
         yield from entries(again, wanted["entries"], assembly, context.notes)
 
 
 def _read(
-    text: VcfText, wanted: Mapping[str, Table], assembly: str, context: ReadContext
+    text: VcfText | Selection, wanted: Mapping[str, Table], assembly: str, context: ReadContext
 ) -> Iterator[TableBatch]:
     from lakeq.formats._vcf_batch import Batches, Groups
     from lakeq.formats._vcf_call_rows import CallsTable

@@ -42,6 +42,12 @@ def query(
     return [line.split("\t") for line in text.split("\n")[:-1][:first]]
 
 
+def query_region(path: Path, fields: str, region: str) -> list[list[str]]:
+    """The rows of `bcftools query -r REGION -f FIELDS`; needs the index."""
+    text = run("query", "--regions", region, "--format", fields + "\n", path)
+    return [line.split("\t") for line in text.splitlines()]
+
+
 def normalised(path: Path, fields: str) -> list[list[str]]:
     """The rows of `query` after `bcftools norm -m -any`: one alternate allele a row.
 
