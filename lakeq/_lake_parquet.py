@@ -22,6 +22,7 @@ from zlib import crc32
 
 from lakeq import _parquet_thrift
 from lakeq._lake_io import WarehouseIO, is_s3, sync
+from lakeq._lake_pages import PageWriter, leaves
 from lakeq._lake_pointers import Checksum, os_error
 from lakeq.errors import BadLake
 from lakeq.snapshot import Bounds, Footer, Leaf
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 ROW_GROUP_ROWS = 1 << 20
 ROW_GROUP_BYTES = 16 << 20  # compressed; DESIGN: 10 to 40 MB
+ZSTD_LEVEL = 3
 BUFFER_BYTES = 192 << 20  # of Arrow memory in one writer before a row group is written anyway
 SLICE_ROW_GROUP_ROWS = 1 << 17  # where one name is a slice: one sample of one contig is 1 to 4
 FILE_BYTES = 256 << 20  # a file that grew beyond is finished and the next one begun
@@ -160,7 +162,7 @@ class FileWriter:
         self._bytes_per_row = 0.0  # compressed, of the row groups written so far
         self._written_rows = 0
         self._written_bytes = 0
-        self._writer: pq.ParquetWriter | None = None
+        self._writer: PageWriter | pq.ParquetWriter | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows; a row group is written when enough are there.
@@ -238,13 +240,17 @@ class FileWriter:
             for field, column in zip(self._schema, columns, strict=True)
         )
 
-    def _writer_of(self, schema: pa.Schema) -> pq.ParquetWriter:
+    def _writer_of(self, schema: pa.Schema) -> PageWriter | pq.ParquetWriter:
         """The writer of the file, begun with its first batch."""
-        import pyarrow.parquet as pq
-
         if self._writer is None:
             arguments = layout(self._table, self._schema)
-            self._writer = pq.ParquetWriter(self._sink, schema, **arguments)
+            columns = leaves(self._schema, arguments)
+            if columns is None:
+                import pyarrow.parquet as pq
+
+                self._writer = pq.ParquetWriter(self._sink, schema, **arguments)
+            else:
+                self._writer = PageWriter(self._sink, columns, ZSTD_LEVEL)
         return self._writer
 
     def close(self) -> NewFile:
@@ -263,7 +269,7 @@ class FileWriter:
                 checksum = checksum_of(file)
         except OSError as error:
             raise os_error(error, f"cannot write: {error}", self._path) from error
-        metadata = writer.writer.metadata
+        metadata = writer.metadata if isinstance(writer, PageWriter) else writer.writer.metadata
         if is_s3(self._path):
             self._files.upload(self._local, self._path)
             self._local.unlink()
@@ -339,7 +345,7 @@ def layout(table: Table, schema: pa.Schema) -> dict[str, Any]:
     ]
     return {
         "compression": "zstd",
-        "compression_level": 3,
+        "compression_level": ZSTD_LEVEL,
         "version": "2.6",
         "data_page_version": "1.0",
         "write_page_checksum": True,

@@ -103,6 +103,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         code = BROKEN_PIPE
+    gc.freeze()  # nothing is looked for at exit, where everything ends
     if code == BROKEN_PIPE:  # or Python would complain when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

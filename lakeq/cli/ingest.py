@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from lakeq._jit_notice import before_compiling
 from lakeq.cli.options import connect, lake_options, set_option, spender_options
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
 from lakeq.errors import NotFound, UsageError
-from lakeq.formats import before_compiling
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -32,8 +32,9 @@ class TableBatch:
     """Some rows of one table that belong to one partition.
 
     `rows` has exactly the columns of the catalog's table, in that order, with the Arrow types of
-    `lakeq.types.arrow_schema`; `partition` holds the values of `Table.partition_by` in that order.
-    Batches of one (table, partition) come in the table's storage order.
+    `lakeq.types.arrow_schema`, or dictionaries of strings for strings; `partition` holds the
+    values of `Table.partition_by` in that order. Batches of one (table, partition) come in the
+    table's storage order.
     """
 
     table: str
@@ -153,12 +154,3 @@ def get(name: str) -> Format:
     if name not in names():
         raise UnknownName.among("format", name, names(), "the catalog")
     return cast("Format", import_module(f"lakeq.formats.{name}"))
-
-
-before_compiling: list[Callable[[], None]] = []  # who wants to know that kernels are compiled now
-
-
-def tell_compiling() -> None:
-    """Call `before_compiling`, once: reading starts with 12 to 16 s of compilation."""
-    while before_compiling:
-        before_compiling.pop()()

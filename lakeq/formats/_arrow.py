@@ -86,13 +86,18 @@ def lists(offsets: npt.NDArray[np.int32], values: pa.Array, known: Known = None)
     return pa.Array.from_buffers(type_, len(offsets) - 1, buffers, nulls, children=[values])
 
 
-def constant(value: str, size: int) -> pa.Array:
-    """`size` times the same string."""
+def dictionary(
+    indices: npt.NDArray[np.int32], words: pa.Array, known: Known = None
+) -> pa.DictionaryArray:
+    """The words that `indices` point at; NULL where not `known`."""
     import pyarrow as pa
 
-    encoded = value.encode()
-    offsets = np.arange(size + 1, dtype=np.int32) * np.int32(len(encoded))
-    return strings(offsets, pa.py_buffer(encoded * size))
+    return pa.DictionaryArray.from_arrays(numbers(indices, known), words, safe=False)
+
+
+def constant(value: str, size: int) -> pa.DictionaryArray:
+    """`size` times the same string."""
+    return dictionary(np.zeros(size, np.int32), texts([value]))
 
 
 def as_type(array: pa.Array, type_: pa.DataType) -> pa.Array:

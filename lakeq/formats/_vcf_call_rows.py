@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class CallsTable:
                     self._column(rows, column, field.type)
                     for column, field in zip(self._table.columns, self._schema, strict=True)
                 ]
-                batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+                batch = pa.RecordBatch.from_arrays(arrays, schema=_typed(self._schema, arrays))
                 for start in range(0, batch.num_rows, ROWS_PER_BATCH):
                     part = batch.slice(start, ROWS_PER_BATCH)
                     yield TableBatch(self._table.name, (contig,), part)
@@ -70,9 +70,22 @@ class CallsTable:
         self._spill.columns.close()
 
     def _column(self, rows: CallRows, column: Column, type_: pa.DataType) -> pa.Array:
+        import pyarrow as pa
+
         if _is_format(column):
             return rows.format(column.source.removeprefix(FORMAT), type_)
-        return _arrow.as_type(_COLUMNS[column.name](rows), type_)
+        array = _COLUMNS[column.name](rows)
+        return array if pa.types.is_dictionary(array.type) else _arrow.as_type(array, type_)
+
+
+def _typed(schema: pa.Schema, arrays: Sequence[pa.Array]) -> pa.Schema:
+    """The schema with dictionaries where `arrays` are that."""
+    import pyarrow as pa
+
+    return pa.schema(
+        field.with_type(array.type) if pa.types.is_dictionary(array.type) else field
+        for field, array in zip(schema, arrays, strict=True)
+    )
 
 
 def _is_format(column: Column) -> bool:
@@ -133,7 +146,7 @@ class CallRows:
         """The name of each row's sample."""
         rank = self.merged.rank[self.event]
         low, high = int(rank[0]), int(rank[-1]) + 1
-        return _arrow.texts(self._spill.names[low:high]).take(_arrow.numbers(rank - low))
+        return _arrow.dictionary(rank - np.int32(low), _arrow.texts(self._spill.names[low:high]))
 
     def alleles(self, number: npt.NDArray[np.int32]) -> pa.Array:
         """The text of each row's allele `number`, 0 being REF; NULL for -1."""

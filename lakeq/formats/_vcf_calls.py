@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from lakeq._jit import i64, kernel
+from lakeq.formats import _arrow
 from lakeq.formats import _vcf_counts as counts_of
 from lakeq.formats import _vcf_spans as spans_of
-from lakeq.formats._jit import kernel
-from lakeq.formats._vcf_fields import missing_blanked, strings
+from lakeq.formats._vcf_fields import strings
 from lakeq.formats._vcf_spans import Spans
 from lakeq.formats._vcf_spill import Columns
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from lakeq.formats._vcf_rows import BatchRows, Segment
 
 EVENTS_PER_MERGE = 1 << 19
+TEXTS_KNOWN = 1 << 17  # alleles whose text is looked up, not stored again
+TEXT_KNOWN_CHARACTERS = 64
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -40,9 +43,11 @@ _DTYPES: dict[str, npt.DTypeLike] = {
     "alts": np.int32,
     "first_allele": np.int64,
     "fields": np.int16,
-    # per allele of such a site, ref first
-    "allele_end": np.int64,
-    "allele_text": np.uint8,
+    # per allele of such a site, ref first: the number of its text
+    "allele": np.int32,
+    # per text
+    "text_of_allele_end": np.int64,
+    "text_of_allele": np.uint8,
     # per event, sorted by sample within its run
     "site": np.uint32,
     "call": np.uint32,
@@ -165,6 +170,7 @@ class CallsSpill:
         self._rank = np.empty(len(names), np.int32)
         self._rank[order] = np.arange(len(names), dtype=np.int32)
         self._keys = keys
+        self._texts = AlleleTexts(self.columns)
         self.contigs: dict[str, ContigRuns] = {}
 
     def add(self, rows: BatchRows) -> None:
@@ -188,16 +194,10 @@ class CallsSpill:
         columns["line"].append(batch.number[lines])
         columns["alts"].append(rows.alts[lines])
         columns["fields"].append(batch.fields[lines].ravel())
-        alleles = _alleles(rows, lines)
-        base = columns["allele_end"].size
+        base = columns["allele"].size
         per_site = 1 + np.maximum(rows.alts[lines], 1)
         columns["first_allele"].append(base + np.cumsum(per_site) - per_site)
-        offsets = np.zeros(len(alleles.size) + 1, np.int32)
-        np.cumsum(alleles.size, out=offsets[1:])
-        text = np.empty(int(offsets[-1]), np.uint8)
-        spans_of.gather(alleles.text, alleles.start, alleles.size, offsets, text)
-        columns["allele_end"].append(columns["allele_text"].size + offsets[1:].astype(np.int64))
-        columns["allele_text"].append(text)
+        columns["allele"].append(self._texts.numbers(_alleles(rows, lines)))
 
     def _add_events(
         self, rows: BatchRows, segment: Segment, per_line: I64, first_site: int
@@ -359,21 +359,74 @@ def _alleles(rows: BatchRows, lines: I64) -> Spans:
     return Spans(ref.text, start, size)
 
 
+class AlleleTexts:
+    """The texts of alleles on disk, each of the common ones once."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._known: dict[str, int] = {}
+
+    def numbers(self, alleles: Spans) -> I32:
+        """The number of the text of each allele; -1 of one that is missing (. or empty)."""
+        found = strings(alleles).dictionary_encode()
+        words = found.dictionary.to_pylist()
+        numbers = np.array([self._number(word) for word in words], np.int32)
+        places = np.frombuffer(found.indices.buffers()[1], np.int32, len(found))
+        return numbers[places]
+
+    def _number(self, text: str) -> int:
+        if text in {"", "."}:
+            return -1
+        known = self._known.get(text)
+        if known is not None:
+            return known
+        end = self._columns["text_of_allele_end"]
+        number = end.size
+        data = np.frombuffer(text.encode(), np.uint8)
+        self._columns["text_of_allele"].append(data)
+        end.append(np.array([self._columns["text_of_allele"].size]))
+        if len(self._known) < TEXTS_KNOWN and len(text) <= TEXT_KNOWN_CHARACTERS:
+            self._known[text] = number
+        return number
+
+
 @kernel
-def allele_spans(end: I64, first: I64, site: I64, allele: I32, start: I64, size: I32) -> None:
-    """The span of each row's allele of its site; absent for allele -1."""
+def allele_texts(first: I64, number: I32, site: I64, allele: I32, out: I32) -> None:
+    """The number of the text of each row's allele of its site; -1 where there is none."""
     for i in range(site.size):
-        start[i] = 0
-        size[i] = -1
+        out[i] = -1
         if allele[i] >= 0:
-            number = first[site[i]] + allele[i]
-            start[i] = end[number - 1] if number > 0 else 0
-            size[i] = end[number] - start[i]
+            out[i] = number[first[site[i]] + allele[i]]
 
 
-def allele_strings(columns: Columns, site: I64, allele: I32) -> pa.Array:
-    """The text of each row's allele of its site (0 is REF, -1 none) as an Arrow string array."""
-    start, size = np.empty(len(site), np.int64), np.empty(len(site), np.int32)
-    end, first = columns["allele_end"].mapped(), columns["first_allele"].mapped()
-    allele_spans(end, first, site, allele, start, size)
-    return strings(missing_blanked(Spans(columns["allele_text"].mapped(), start, size)))
+@kernel
+def rank_present(number: I32, place: I32, out: I32) -> int:
+    """Replace each number that is not -1 by its rank among those present.
+
+    `place` is room, all zero, for every number; it becomes the rank plus one of those present.
+    Returns how many are.
+    """
+    for i in range(number.size):
+        if number[i] >= 0:
+            place[number[i]] = 1
+    count = i64(0)
+    for k in range(place.size):
+        if place[k] != 0:
+            count += 1
+            place[k] = count
+    for i in range(number.size):
+        out[i] = place[number[i]] - 1 if number[i] >= 0 else 0
+    return count
+
+
+def allele_strings(columns: Columns, site: I64, allele: I32) -> pa.DictionaryArray:
+    """The text of each row's allele of its site (0 is REF, -1 none), each text once."""
+    number = np.empty(len(site), np.int32)
+    allele_texts(columns["first_allele"].mapped(), columns["allele"].mapped(), site, allele, number)
+    end = columns["text_of_allele_end"].mapped()
+    place, rank = np.zeros(len(end), np.int32), np.empty(len(site), np.int32)
+    rank_present(number, place, rank)
+    used = np.flatnonzero(place)
+    start = np.where(used > 0, end[used - 1], 0)
+    texts = Spans(columns["text_of_allele"].mapped(), start, (end[used] - start).astype(np.int32))
+    return _arrow.dictionary(rank, strings(texts), number >= 0)

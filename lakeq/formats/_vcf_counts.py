@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lakeq.formats._jit import i64, kernel, part
+from lakeq._jit import i64, kernel, part
 
 # Kinds of carries. The last two carry no alternate allele.
 HET, HOM_ALT, HEMI, HALF_MISSING, HALF_REF, MISSING = range(6)

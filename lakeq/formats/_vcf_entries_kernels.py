@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lakeq.formats._jit import i64, kernel, part
+from lakeq._jit import i64, kernel, part
 from lakeq.formats._vcf_typed_kernels import (
     ABSENT,
     COLON,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lakeq.formats._jit import i64, kernel, part
+from lakeq._jit import i64, kernel, part
 from lakeq.formats._vcf_layout import (
     BAD_ALLELE,
     BAD_ALT,

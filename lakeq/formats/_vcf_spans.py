@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lakeq.formats._jit import i64, kernel, part
+from lakeq._jit import i64, kernel, part
 
 COMMA, COLON, SEMICOLON, EQUALS, DOT = 44, 58, 59, 61, 46
 ABSENT = -1

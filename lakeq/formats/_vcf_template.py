@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lakeq.formats._jit import i64, part
+from lakeq._jit import i64, part
 from lakeq.formats._vcf_layout import (
     BAR,
     DOT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lakeq.formats._jit import i64, kernel, part
+from lakeq._jit import i64, kernel, part
 
 ONE, ALTERNATES, ALLELES, GENOTYPES, ANY, OWN, FIXED = range(7)
 MODES = {"1": ONE, "A": ALTERNATES, "R": ALLELES, "G": GENOTYPES, ".": ANY, "P": ANY}

@@ -71,8 +71,7 @@ def arrow(
     if notes is not None:
         notes.update(context.notes)
     return {
-        name: pa.Table.from_batches(parts, arrow_schema(chosen.tables[name]))
-        for name, parts in batches.items()
+        name: _table(parts, arrow_schema(chosen.tables[name])) for name, parts in batches.items()
     }
 
 
@@ -93,3 +92,11 @@ def panel(path: Path, names: Iterable[str]) -> dict[str, Sample]:
         name, population, above, sex = line.split("\t")[:4]
         told[name] = (population, above, sex.strip())
     return {name: Sample(name, i, *told.get(name, ())) for i, name in enumerate(names)}
+
+
+def _table(parts: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """The batches as one table; dictionaries of strings become strings."""
+    if not parts:
+        return schema.empty_table()
+    assert [f.name for f in parts[0].schema] == schema.names
+    return pa.Table.from_batches(parts).cast(schema)

@@ -1,4 +1,4 @@
-"""Compiles the loops of the formats with numba and keeps the machine code on disk.
+"""Compiles the inner loops with numba and keeps the machine code on disk.
 
 Importing numba and looking up its cached code takes half a second of CPU, more than reading most
 objects. So the machine code of each kernel is kept as a file of its own, and a later process loads
@@ -17,8 +17,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from lakeq import formats
-from lakeq.formats import _native
+from lakeq import _native
+from lakeq._jit_notice import tell_compiling
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,9 +33,9 @@ FOLDER_VARIABLE = "LAKEQ_KERNELS"  # a folder for machine code; "numba": always 
 def kernel(function: F) -> F:
     """Compile `function` on its first call, without the GIL, once per machine.
 
-    The code is kept beside the module, or under the user's cache folder when the package is
+    The code is kept in the package, or under the user's cache folder when the package is
     read-only; where neither can be written it is compiled again in every process. A change of any
-    private module of this package makes it compile anew. Arguments are contiguous arrays, whole
+    private module of its format makes it compile anew. Arguments are contiguous arrays, whole
     numbers, and named tuples of them; the result is a whole number or None. A kernel that
     allocates works, but only through numba.
     """
@@ -84,13 +84,14 @@ class _Kernel(_Part):
         """The native code for these types, kept or just compiled; numba's where there is none."""
         folder = _folder()
         path = folder and folder / _native.file_name(self.function, types)
-        entry = path and _native.load(path, _stamp())
+        stamp = _stamp(self.function.__code__.co_filename)
+        entry = path and _native.load(path, stamp)
         if not entry:
-            formats.tell_compiling()
+            tell_compiling()
             code = _machine_code(self.function, types, arguments) if path else None
             entry = code and _native.loaded(code)
             if entry and path and code:
-                _native.store(path, _stamp(), code)
+                _native.store(path, stamp, code)
         if entry:
             native = entry
             return lambda flat, _arguments: native(flat)
@@ -155,8 +156,9 @@ def _jitted(function: Callable[..., Any]) -> Any:
         return _njit(**_OPTIONS)(copy)
     # numba stamps cached code with the time and size of the function's own file only, and would
     # run stale code after a change in a module that the function calls or takes constants from.
+    stamp = _stamp(function.__code__.co_filename)
     stored = compiled._cache._cache_file  # noqa: SLF001  # there is no public way
-    stored._source_stamp = (stored._source_stamp, _stamp())  # noqa: SLF001  # likewise
+    stored._source_stamp = (stored._source_stamp, stamp)  # noqa: SLF001  # likewise
     return compiled
 
 
@@ -199,12 +201,17 @@ def _folder() -> Path | None:
 
 
 @cache
-def _stamp() -> str:
-    """What kept code depends on: every module it may be made of, the compiler, the processor."""
+def _stamp(module: str) -> str:
+    """What code of `module` depends on: what it may be made of, the compiler, the processor.
+
+    A format's kernels call parts of the format's other private modules; those of a module of the
+    package itself only its own.
+    """
     from importlib.util import find_spec
 
-    sources = sorted(Path(__file__).parent.glob("_*.py"))
-    stats = [(file.name, file.stat()) for file in sources]
+    file, here = Path(module), Path(__file__)
+    sources = [file] if file.parent == here.parent else sorted(file.parent.glob("_*.py"))
+    stats = [(path.name, path.stat()) for path in (here, *sources)]
     found = find_spec("numba")
     packages = Path(found.origin).parent.parent if found and found.origin else Path()
     versions = sorted(p.name for p in packages.glob("numba-*")) + sorted(

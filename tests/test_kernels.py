@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lakeq import formats
-from lakeq.formats import _jit, _native
-from lakeq.formats._jit import i64, kernel, packed, part
+from lakeq import _jit, _jit_notice, _native
+from lakeq._jit import i64, kernel, packed, part
 
 I64 = npt.NDArray[np.int64]
 
@@ -108,15 +107,15 @@ def test_code_that_is_stale_or_damaged_is_compiled_again(
     (path,) = kept.glob("*.kernel")
     whole = path.read_bytes()
     if change == "stamp":
-        monkeypatch.setattr(_jit, "_stamp", lambda: "another processor")
+        monkeypatch.setattr(_jit, "_stamp", lambda _module: "another processor")
     else:
         flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
         path.write_bytes({"byte": flipped, "cut": whole[:200], "empty": b""}[change])
-    assert _native.load(path, _jit._stamp()) is None
+    assert _native.load(path, _jit._stamp(__file__)) is None
     out = np.zeros(2, np.int64)
     kernel(fill)(out, 3)
     assert out.tolist() == [3, 3]
-    assert _native.load(path, _jit._stamp()) is not None
+    assert _native.load(path, _jit._stamp(__file__)) is not None
 
 
 def test_a_folder_that_others_can_write_is_not_used(tmp_path: Path) -> None:
@@ -129,7 +128,7 @@ def test_a_folder_that_others_can_write_is_not_used(tmp_path: Path) -> None:
 
 def test_it_is_told_once_that_kernels_are_compiled(kept: Path) -> None:
     told: list[int] = []
-    formats.before_compiling.append(lambda: told.append(1))
+    _jit_notice.before_compiling.append(lambda: told.append(1))
     kernel(fill)(np.zeros(1, np.int64), 1)
     kernel(dot)(Pair(np.arange(1), np.zeros(1, np.int32)), np.zeros((1, 1), np.uint8), 1)
     assert told == [1]

@@ -1,0 +1,182 @@
+"""Files of lakeq's own Parquet writer: what other readers read in them, and what pyarrow writes."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakeq import _lake_pages as pages
+from lakeq._lake_encode import DELTA_BLOCK
+
+TEXT = st.text(max_size=5)
+INT32, INT64 = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)
+KINDS: dict[str, tuple[pa.DataType, Any]] = {
+    "text": (pa.string(), TEXT),
+    "word": (pa.string(), st.sampled_from(["", "A", "C", "ACGT", "é" * 40])),
+    "small": (pa.int32(), st.integers(-3, 3)),
+    "int32": (pa.int32(), INT32),
+    "int64": (pa.int64(), INT64),
+    "pos": (pa.int64(), INT64),
+    "near": (pa.int32(), INT32),
+    "flag": (pa.bool_(), st.booleans()),
+    "float": (pa.float32(), st.floats(width=32, allow_nan=False)),
+    "double": (pa.float64(), st.floats(allow_nan=False)),
+    "numbers": (pa.list_(pa.int32()), st.lists(st.none() | INT32, max_size=4)),
+    "near_list": (pa.list_(pa.int32()), st.lists(INT32, max_size=4)),
+    "words": (pa.list_(pa.string()), st.lists(st.none() | TEXT, max_size=3)),
+}
+DELTAS = ("pos", "near", "near_list.list.element")
+LAYOUT = {"column_encoding": dict.fromkeys(DELTAS, "DELTA_BINARY_PACKED")}
+
+
+def _field(name: str, number: int) -> pa.Field:
+    type_ = KINDS[name][0]
+    if pa.types.is_list(type_):
+        inner = {"PARQUET:field_id": str(100 + number)}
+        type_ = pa.list_(pa.field("element", type_.value_type, metadata=inner))
+    return pa.field(name, type_, metadata={"PARQUET:field_id": str(number)})
+
+
+SCHEMA = pa.schema([_field(name, number) for number, name in enumerate(KINDS, 1)])
+ROWS = st.lists(
+    st.fixed_dictionaries({n: st.none() | s for n, (_, s) in KINDS.items()}), max_size=40
+)
+
+
+def write(table: pa.Table, group_rows: int) -> bytes:
+    sink = pa.BufferOutputStream()
+    columns = pages.leaves(table.schema, LAYOUT)
+    assert columns is not None
+    writer = pages.PageWriter(sink, columns, 3)
+    for start in range(0, table.num_rows, group_rows):
+        group = table.slice(start, group_rows)
+        writer.write_table(group, group.num_rows)
+    writer.add_key_value_metadata({"note": "text"})
+    writer.close()
+    data = bytes(sink.getvalue())
+    assert writer.metadata.equals(pq.read_metadata(io.BytesIO(data)))
+    return data
+
+
+def read(data: bytes) -> pa.Table:
+    return pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True).read()
+
+
+def facts(data: bytes) -> list[Any]:
+    """Counts and bounds of every column chunk, as pyarrow reads them."""
+    footer = pq.read_metadata(io.BytesIO(data))
+    found = []
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        for chunk in map(group.column, range(footer.num_columns)):
+            s = chunk.statistics
+            bounds = (s.min, s.max) if s.has_min_max else None
+            found.append((chunk.path_in_schema, chunk.num_values, s.null_count, bounds))
+    return found
+
+
+def with_pyarrow(table: pa.Table, group_rows: int) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=group_rows, store_schema=False)
+    return sink.getvalue()
+
+
+@settings(max_examples=50, deadline=None)
+@given(ROWS, st.integers(1, 45), st.booleans())
+def test_readers_get_back_what_was_written(
+    rows: list[dict[str, Any]], group_rows: int, sliced: bool
+) -> None:
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    if sliced:  # arrays that begin inside their buffers, in several chunks
+        table = pa.concat_tables([table.slice(1, 3), table.slice(4)])
+    data = write(table, group_rows)
+    found = read(data)
+    assert found.schema.equals(SCHEMA.with_metadata({"note": "text"}), check_metadata=True)
+    assert found.to_pylist() == table.to_pylist()
+    if table.num_rows:
+        assert facts(data) == facts(with_pyarrow(table, group_rows))
+
+
+def test_a_column_with_nan_has_no_bounds() -> None:
+    table = pa.table({"double": [1.0, float("nan"), None]})
+    data = write(table, 3)
+    assert read(data)["double"].to_pylist()[0::2] == [1.0, None]
+    assert facts(data) == [("double", 3, 1, None)]
+
+
+@pytest.mark.parametrize("words", [["a", "b"], ["b", None, "a"], []])
+def test_dictionaries_are_written_as_their_strings(words: list[str | None]) -> None:
+    plain = pa.array(words * 3, pa.string())
+    coded = pa.chunked_array([plain.dictionary_encode(), pa.array(["z"]).dictionary_encode()])
+    schema = pa.schema([pa.field("word", pa.string())])
+    columns = pages.leaves(schema, {"column_encoding": None})
+    sink = pa.BufferOutputStream()
+    writer = pages.PageWriter(sink, columns or [], 3)
+    writer.write_table(pa.table([coded], ["word"]), len(coded))
+    writer.close()
+    assert read(bytes(sink.getvalue()))["word"].to_pylist() == [*words * 3, "z"]
+
+
+def _large() -> pa.Table:
+    rng = np.random.default_rng(1)
+    n = 3 * pages.PAGE_VALUES // 2
+    sizes = rng.integers(0, 5, n)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    known = rng.random(n) < 0.9
+    elements = pa.array(rng.integers(0, 2504, offsets[-1]).astype(np.int32))
+    pair = pa.ListArray.from_arrays(
+        pa.array(np.arange(0, 2 * n + 1, 2, dtype=np.int32)),
+        pa.array(rng.integers(0, 3, 2 * n).astype(np.int32)),
+    )
+    columns = {
+        "pos": pa.array(np.sort(rng.integers(0, 10**9, n))),
+        "text": pa.array([f"rs{k}" for k in rng.integers(0, 10**9, n)]),
+        "word": pa.array(rng.choice(["A", "C", "G", "T"], n), mask=~known),
+        "int64": pa.array(rng.integers(-(2**60), 2**60, n), mask=~known),
+        "int32": pa.array((rng.integers(0, 70_000, n) // 7 * 7).astype(np.int32)),
+        "double": pa.array(rng.random(n), mask=~known),
+        "flag": pa.array(rng.random(n) < 0.5, mask=~known),
+        "numbers": pa.ListArray.from_arrays(pa.array(offsets), elements),
+        "near_list": pair,
+        "small": pa.nulls(n, pa.int32()),
+    }
+    schema = pa.schema([SCHEMA.field(name) for name in columns])
+    return pa.table(list(columns.values()), schema=schema)
+
+
+def test_columns_of_several_pages_are_read_by_pyarrow_and_duckdb(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    table = _large()
+    data = write(table, table.num_rows)
+    assert read(data).equals(table)
+    assert facts(data) == facts(with_pyarrow(table, table.num_rows))
+    path = tmp_path_factory.mktemp("pages") / "large.parquet"
+    path.write_bytes(data)
+    connection = duckdb.connect()
+    different = "select count(*) from (select * from table except all select * from file)"
+    connection.register("theirs", table)
+    query = different.replace("table", "theirs").replace("file", f"'{path}'")
+    assert connection.sql(query).fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "count", [0, 1, 2, 33, DELTA_BLOCK, DELTA_BLOCK + 1, DELTA_BLOCK + 2, 1000]
+)
+def test_differences_of_any_length_are_read(count: int) -> None:
+    rng = np.random.default_rng(count)
+    for low, high in ((0, 1), (-5, 5), (-(2**63), 2**63 - 1)):
+        table = pa.table({"pos": pa.array(rng.integers(low, high, count, endpoint=True))})
+        assert read(write(table, max(count, 1)))["pos"].equals(table["pos"])
+
+
+def test_what_it_cannot_write_is_left_to_pyarrow() -> None:
+    for type_ in (pa.timestamp("us", "UTC"), pa.struct([("a", pa.int32())]), pa.binary()):
+        assert pages.leaves(pa.schema([("x", type_)]), {"column_encoding": None}) is None
