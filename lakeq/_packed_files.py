@@ -19,6 +19,7 @@ from lakeq.snapshot import Bounds, DataFile, Footer, Leaf
 
 UNKNOWN_NULLS = 2**32 - 1
 NO_BOUND, NUMBER, REAL, TEXT, TRUTH = range(5)  # what the bounds of a chunk are
+ALL_NULL = 8  # added to the kind where all values are null
 _TEXT_ENDS = "\0"
 _CODES = ("q", "q", "q", "q", "q", "q", "q", "q", "q", "q", "I", "I", "q", "q", "B")
 _NAMES = (
@@ -168,22 +169,27 @@ class _PackedBounds(Sequence["Bounds | None"]):
             raise IndexError(index)
         at = self._start + index
         arrays = self._packed.arrays
-        kind, nulls = arrays["kinds"][at], arrays["nulls"][at]
-        all_null = kind & 8 > 0
-        if nulls == UNKNOWN_NULLS and kind == NO_BOUND:
-            return None
-        low, high = (self._value(kind & 7, arrays[name][at]) for name in ("lows", "highs"))
-        return Bounds(low, high, -1 if nulls == UNKNOWN_NULLS else nulls, all_null)
+        names = ("kinds", "lows", "highs", "nulls")
+        return bounds(self._packed, *(arrays[name][at] for name in names))
 
-    def _value(self, kind: int, number: int) -> int | float | str | bool | None:
-        if kind == NUMBER:
-            return number
-        if kind == TEXT:
-            return self._packed.texts[number]
-        if kind == REAL:
-            real: float = struct.unpack("<d", struct.pack("<q", number))[0]
-            return real
-        return bool(number) if kind == TRUTH else None
+
+def bounds(packed: Packed, kind: int, low: int, high: int, nulls: int) -> Bounds | None:
+    """The bounds that one entry of the arrays means."""
+    if nulls == UNKNOWN_NULLS and kind == NO_BOUND:
+        return None
+    values = (_value(packed, kind & 7, low), _value(packed, kind & 7, high))
+    return Bounds(*values, -1 if nulls == UNKNOWN_NULLS else nulls, kind & ALL_NULL > 0)
+
+
+def _value(packed: Packed, kind: int, number: int) -> int | float | str | bool | None:
+    if kind == NUMBER:
+        return number
+    if kind == TEXT:
+        return packed.texts[number]
+    if kind == REAL:
+        real: float = struct.unpack("<d", struct.pack("<q", number))[0]
+        return real
+    return bool(number) if kind == TRUTH else None
 
 
 def pack(files: Sequence[DataFile]) -> tuple[dict[str, Any], list[bytes]]:
@@ -253,7 +259,7 @@ class _Writer:
         if bounds is not None:
             nulls = bounds.nulls if 0 <= bounds.nulls < UNKNOWN_NULLS else UNKNOWN_NULLS
             kind, low, high = self._pair(bounds.low, bounds.high)
-            kind |= 8 * bounds.all_null
+            kind |= ALL_NULL * bounds.all_null
         for name, value in (("kinds", kind), ("lows", low), ("highs", high), ("nulls", nulls)):
             self.arrays[name].append(value)
 

@@ -95,24 +95,30 @@ def whole_group(wanted: Sequence[Range], span: int) -> bool:
 
 
 def merged(wanted: Sequence[Range]) -> list[Range]:
-    """The ranges that DuckDB requests for the column chunks `wanted`, in its order of columns."""
-    apart = [each for each in wanted if each.tested]
+    """The ranges that DuckDB requests for the column chunks `wanted`, in its order of columns.
+
+    A chunk that is near to several ranges joins the first of them in the file.
+    """
     heads: list[Range] = []
     for each in wanted:
-        if each.tested:
+        near = [] if each.tested else [n for n, head in enumerate(heads) if _near(head, each)]
+        if not near:
+            heads.append(each)
             continue
-        for number, head in enumerate(heads):
-            if (
-                each.offset <= head.offset + head.length + GAP_BYTES
-                and head.offset <= each.offset + each.length + GAP_BYTES
-            ):
-                start = min(head.offset, each.offset)
-                end = max(head.offset + head.length, each.offset + each.length)
-                heads[number] = Range(start, end - start)
-                break
-        else:
-            heads.append(Range(each.offset, each.length))
-    return apart + heads
+        number = min(near, key=lambda n: heads[n].offset)
+        head = heads[number]
+        start = min(head.offset, each.offset)
+        end = max(head.offset + head.length, each.offset + each.length)
+        heads[number] = Range(start, end - start)
+    return heads
+
+
+def _near(head: Range, each: Range) -> bool:
+    return (
+        not head.tested
+        and each.offset <= head.offset + head.length + GAP_BYTES
+        and head.offset <= each.offset + each.length + GAP_BYTES
+    )
 
 
 def athena_file(size_bytes: int, footer_bytes: int, wanted: list[tuple[int, int]]) -> int:

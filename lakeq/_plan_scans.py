@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lakeq._packed_files import PackedFiles, kept
 from lakeq._plan_filters import Filter, Pass, duckdb_reads, judge, may_skip, parse
 from lakeq._plan_reads import (
     NOTHING,
@@ -21,6 +22,7 @@ from lakeq._plan_tree import Column, Scan
 from lakeq.snapshot import Bounds, DataFile, Footer, Leaf, TableSnapshot
 
 Fields = tuple[int, ...]
+MANY_FILES = 1000  # from here on numpy takes less time than it takes to load
 
 
 @dataclass(slots=True)
@@ -31,7 +33,7 @@ class ScanCost:
     `groups` the row groups that are read, by file.
     """
 
-    files: list[DataFile] = field(default_factory=list)
+    files: Sequence[DataFile] = ()
     cost: Cost = NOTHING
     first: Cost = NOTHING
     athena: int = 0
@@ -43,12 +45,14 @@ class ScanCost:
 class _Layout:
     """Where a scan's columns and filters are among the leaves of files of one layout.
 
-    `wanted` has the leaf and whether a filter of its own tests it, in DuckDB's order of columns;
+    `wanted` has the leaf and whether a filter of its own tests it; `orders` are the orders in which
+    DuckDB may take them, of which there are several where it numbers the fields of a struct anew;
     `asked` are the leaves that an engine which reads single fields of structs takes.
     """
 
     width: int
     wanted: tuple[tuple[int, bool], ...]
+    orders: tuple[tuple[int, ...], ...]
     asked: frozenset[int]
     places: Mapping[tuple[int, Fields], int]
 
@@ -64,16 +68,17 @@ class Scanner:
         self._layouts: dict[tuple[Leaf, ...], _Layout] = {}
         self._by_partition: dict[tuple[tuple[str, str | None], ...], bool] = {}
 
-    def survivors(self) -> list[DataFile]:
+    def survivors(self) -> Sequence[DataFile]:
         """The files that may hold a row that passes, by partition values and bounds."""
         if not self.filters:
-            return list(self.table.files)
-        return [file for file in self.table.files if self._survives(file)]
+            return self.table.files
+        numbers = [n for n, file in enumerate(self.table.files) if self._survives(file)]
+        return kept(self.table.files, numbers)
 
     def _survives(self, file: DataFile) -> bool:
         known = self._by_partition.get(file.partition)
         if known is None:
-            known = self._by_partition[file.partition] = self._partition_survives(file.partition)
+            known = self._by_partition[file.partition] = self.partition_survives(file.partition)
         if not known:
             return False
         if not file.footer.bounds:
@@ -81,7 +86,8 @@ class Scanner:
         groups = range(len(file.footer.rows))
         return any(self._may_match(file.footer, number) for number in groups)
 
-    def _partition_survives(self, partition: tuple[tuple[str, str | None], ...]) -> bool:
+    def partition_survives(self, partition: tuple[tuple[str, str | None], ...]) -> bool:
+        """Whether files of a partition may hold a row that passes."""
         values = dict(partition)
         for number, filter_ in self.filters.items():
             column = self.table.columns[number]
@@ -123,14 +129,23 @@ class Scanner:
         by_column: dict[str, list[int]] = {}
         for index, leaf in enumerate(leaves):
             by_column.setdefault(leaf.column, []).append(index)
-        wanted = []
+        wanted: dict[int, bool] = {}
         asked: set[int] = set()
+        parts: list[int] = []
         for column in self.scan.columns:
-            name = self.table.columns[column.number].name
-            tested = column.number in self.testing
-            wanted += [(index, tested) for index in by_column.get(name, ())]
-            asked.update(self._asked(column, leaves, by_column.get(name, ())))
-        return _Layout(len(leaves), tuple(wanted), frozenset(asked), self._places(leaves))
+            described = self.table.columns[column.number]
+            indexes = by_column.get(described.name, ())
+            wanted.update(dict.fromkeys(indexes, column.number in self.testing))
+            asked.update(self._asked(column, leaves, indexes))
+            if described.duckdb_type.startswith("STRUCT"):
+                parts += indexes
+        return _Layout(
+            width=len(leaves),
+            wanted=tuple(wanted.items()),
+            orders=tuple(_orders(list(wanted), set(parts))),
+            asked=frozenset(asked),
+            places=self._places(leaves),
+        )
 
     def _asked(
         self, column: Column, leaves: Sequence[Leaf], indexes: Sequence[int]
@@ -161,7 +176,7 @@ class Scanner:
         The footers of all of them are read; row groups only of survivors, since DuckDB skips by
         the same bounds.
         """
-        found = ScanCost(files=list(survivors))
+        found = ScanCost(files=survivors)
         names = [column.name for column in self.table.columns]
         found.columns = {names[c.number]: 0 for c in self.scan.columns}
         opened = NOTHING
@@ -175,7 +190,7 @@ class Scanner:
             self._add(found, file, groups, cost)
         found.cost += opened
         if self.scan.late or self.scan.repeated:
-            found.cost = _more(found.cost, self.scan, files)
+            found.cost = more(found.cost, self.scan, files)
         return found
 
     def _is_read(self, footer_: Footer, group: int) -> bool:
@@ -218,25 +233,24 @@ class Scanner:
         ]
         if not wanted:
             return NOTHING
-        heads = merged(wanted)
-        most = sum(head.length for head in heads)
-        if self._may_be_skipped(footer_, number):
-            return Cost(Interval(0, most), Interval(0, len(wanted)))
+        ways = [merged([wanted[place] for place in order]) for order in layout.orders]
+        sizes = [sum(head.length for head in heads) for heads in ways]
+        counts = [len(heads) for heads in ways]
+        least, most, fewest, requests = min(sizes), max(sizes), min(counts), max(counts)
         if not self.filters:
             whole = span(footer_, number)
             if whole_group(wanted, whole):
-                heads, most = heads[:1], whole
-            count = len(wanted) if self.scan.dynamic else len(heads)
-            return Cost(Interval(most, most), Interval(len(heads), count))
-        if not self.testing:
-            count = len(wanted) if self.scan.dynamic else len(heads)
-            return Cost(Interval(most, most), Interval(len(heads), count))
-        least, count = self._surely(footer_, number, layout, most, len(heads))
-        requests = len(wanted) if self.scan.dynamic else len(heads)
-        return Cost(Interval(least, most), Interval(count, requests))
+                least, most, fewest, requests = whole, whole, 1, 1
+        if self.scan.dynamic:
+            requests = len(wanted)
+        if self._may_be_skipped(footer_, number):
+            least, fewest = 0, 0
+        elif self.testing:
+            least, fewest = self._surely(footer_, number, layout, least, fewest)
+        return Cost(Interval(least, most), Interval(fewest, requests))
 
     def _surely(
-        self, footer_: Footer, number: int, layout: _Layout, most: int, count: int
+        self, footer_: Footer, number: int, layout: _Layout, least: int, fewest: int
     ) -> tuple[int, int]:
         """Bytes and requests for sure, where filters test rows before other columns are read."""
         unsure: list[int] = []
@@ -247,7 +261,7 @@ class Scanner:
                 unsure.append(column)
                 passes.append(found)
         if not unsure or passes == [Pass.SOME]:
-            return most, count
+            return least, fewest
         sizes = []
         start = number * layout.width
         for column in unsure:
@@ -261,7 +275,24 @@ class Scanner:
         return min(sizes)
 
 
-def _more(cost: Cost, scan: Scan, files: Sequence[DataFile]) -> Cost:
+def _orders(leaves: Sequence[int], parts: set[int]) -> Iterator[tuple[int, ...]]:
+    """The places of `leaves` in the orders that DuckDB may take them; `parts` are of structs."""
+    places = range(len(leaves))
+    yield tuple(places)
+    if parts:
+        first = sorted(places, key=lambda place: leaves[place] not in parts)
+        yield from {tuple(first), tuple(sorted(places, key=lambda place: leaves[place] in parts))}
+
+
+def many_files(scanner: Scanner) -> bool:
+    """Whether the scan is one for `_plan_bulk`: many files, all of one layout."""
+    files = scanner.table.files
+    if not isinstance(files, PackedFiles) or len(files) < MANY_FILES or scanner.scan.repeated:
+        return False
+    return len(files.packed.layouts) == 1
+
+
+def more(cost: Cost, scan: Scan, files: Sequence[DataFile]) -> Cost:
     """The most of a scan that is read twice, or again and again out of DuckDB's cache.
 
     The cache fills gaps between what it holds, and may read a part again with its surroundings.

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from lakeq import _plan_tree, cost
+from lakeq._packed_files import PackedFiles
 from lakeq._plan_reads import NOTHING, Cost, Interval
-from lakeq._plan_scans import ScanCost, Scanner
+from lakeq._plan_scans import ScanCost, Scanner, many_files
 from lakeq._plan_tree import Floor, Scan, Tree, UnknownPlan
 from lakeq._plan_usage import Range, Usage, usage
 from lakeq.cost import PriceBook
 from lakeq.snapshot import DataFile, TableSnapshot
+
+if TYPE_CHECKING:
+    from lakeq._plan_bulk import Bulk
 
 __all__ = ["Plan", "Planned", "Range", "TablePlan", "Usage", "make", "usage"]
 
@@ -157,18 +162,28 @@ def make(
         tree = _everything(tables, unknown.scans)
     if not timeless:
         tree = _plan_tree.without_filters(tree)
-    scanners = [Scanner(scan, tables[scan.table.lower()]) for scan in tree.scans]
+    scanners = [_scanner(scan, tables[scan.table.lower()]) for scan in tree.scans]
     survivors = [scanner.survivors() for scanner in scanners]
     needed = dict(tables)  # a table that the plan does not scan stays as it is
-    for name in {scanner.table.name for scanner in scanners}:
-        found = [f for s, f in zip(scanners, survivors, strict=True) if s.table.name == name]
+    names = [scan.table.lower() for scan in tree.scans]
+    for name in set(names):
+        found = [files for other, files in zip(names, survivors, strict=True) if other == name]
         needed[name] = _only(tables[name], found)
     costs = [
-        scanner.run(needed[scanner.table.name].files, files)
-        for scanner, files in zip(scanners, survivors, strict=True)
+        scanner.run(needed[name].files, files)
+        for scanner, name, files in zip(scanners, names, survivors, strict=True)
     ]
     again = any(scan.repeated for scan in tree.scans)
     return Planned(_plan(tables, needed, tree, costs, book), needed, again)
+
+
+def _scanner(scan: Scan, table: TableSnapshot) -> Scanner | Bulk:
+    scanner = Scanner(scan, table)
+    if not many_files(scanner):
+        return scanner
+    from lakeq._plan_bulk import Bulk
+
+    return Bulk(scanner)
 
 
 def _only(table: TableSnapshot, survivors: Sequence[Sequence[DataFile]]) -> TableSnapshot:
@@ -177,6 +192,10 @@ def _only(table: TableSnapshot, survivors: Sequence[Sequence[DataFile]]) -> Tabl
         return table
     if len(survivors) == 1:
         return replace(table, files=survivors[0])
+    if isinstance(table.files, PackedFiles):
+        chosen = {n for files in survivors if isinstance(files, PackedFiles) for n in files.numbers}
+        numbers = [number for number in table.files.numbers if number in chosen]
+        return replace(table, files=PackedFiles(table.files.packed, numbers))
     paths = {file.path for files in survivors for file in files}
     return replace(table, files=tuple(file for file in table.files if file.path in paths))
 
@@ -240,13 +259,18 @@ def _details(tables: Snapshots, tree: Tree, costs: Sequence[ScanCost]) -> Iterat
                 columns[column] = columns.get(column, 0) + size
         yield TablePlan(
             name=name,
-            files=len({file.path for each in mine for file in each.files}),
+            files=_count(table, [each.files for each in mine]),
             files_total=len(table.files),
             row_groups=min(sum(each.groups for each in mine), total),
             row_groups_total=total,
             high_bytes=sum(each.cost.bytes.high for each in mine),
             columns=tuple(sorted(columns.items(), key=lambda item: (-item[1], item[0]))),
         )
+
+
+def _count(table: TableSnapshot, survivors: Sequence[Sequence[DataFile]]) -> int:
+    """How many different files the scans of a table need."""
+    return len(_only(table, survivors).files) if survivors else 0
 
 
 def _row_groups(files: Sequence[DataFile]) -> int:

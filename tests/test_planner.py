@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lakeq import query
+from lakeq import _plan_scans, query
+from lakeq._packed_files import pack, unpack
 from lakeq.config import Limits, S3Settings, Settings
 from lakeq.errors import BudgetRefused
+from lakeq.planner import Plan
 from lakeq.query import Report
 from tests.support.counting_server import CountingServer, counting_server
 from tests.support.s3 import REGION, S3
@@ -191,3 +194,29 @@ def test_any_filter_gives_the_rows_of_all_files_within_the_plan(
     assert result.rows() == expected
     plan, read = result.report.plan, result.report.bytes_scanned
     assert plan.low_bytes <= read <= plan.high_bytes
+    assert plan_in_bulk(local, sql) == plan
+
+
+def plan_in_bulk(shapes: Shapes, sql: str) -> Plan:
+    """The plan as it is made for thousands of files."""
+    packed = {}
+    for name, table in shapes.snapshots.items():
+        header, arrays = pack(table.files)
+        packed[name] = replace(table, files=unpack(header, memoryview(b"".join(arrays))))
+    lake = Shapes(packed, shapes.datasets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_plan_scans, "MANY_FILES", 1)
+        ready = query.prepare(
+            sql, datasets=shapes.datasets, lake=lake, settings=Settings(lake=Path("unused"))
+        )
+    ready.place.close()
+    return ready.plan
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES.keys() - PARAMETERS.keys()))
+def test_many_files_are_planned_as_few_are(local: Shapes, shape: str) -> None:
+    ready = query.prepare(
+        SHAPES[shape], datasets=local.datasets, lake=local, settings=Settings(lake=Path("unused"))
+    )
+    ready.place.close()
+    assert plan_in_bulk(local, SHAPES[shape]) == ready.plan
