@@ -27,6 +27,8 @@ def catalog() -> None:
 @click.option("--title", default="", help="One line that says what it is.")
 @click.option("--license", "license_", default="", help="What its owner allows.")
 @click.option("--assembly", default="", help="Genome assembly, where the headers do not tell.")
+@click.option("--normalise", is_flag=True, help="Add normalised alleles beside those of the file.")
+@click.option("--reference", default="", metavar="FASTA", help="Left-align them; needs its .fai.")
 @lake_options
 def new(
     name: str,
@@ -36,6 +38,8 @@ def new(
     title: str,
     license_: str,
     assembly: str,
+    normalise: bool,
+    reference: str,
 ) -> None:
     """Write NAME.yaml: a catalog of FILEs of your own, with the columns of their headers.
 
@@ -47,7 +51,9 @@ def new(
     """
     from lakeq import api
 
-    facts = {"title": title, "license": license_, "assembly": assembly}
+    facts = {"title": title, "license": license_, "assembly": assembly, "reference": reference}
+    if normalise:
+        facts["normalise"] = "yes"
     path = api.new_catalog(settings(), name, list(files), format_, folder, facts)
     click.echo(f"{path}: written")
     click.echo(

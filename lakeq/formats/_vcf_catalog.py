@@ -35,6 +35,11 @@ _KINDS = (
     Column("n_missing", "int32", "calls without a called allele", "calls"),
     Column("n_half_missing", "int32", "calls with some alleles missing and some called", "calls"),
 )
+_NORMAL = (
+    Column("norm_pos", "int64", "pos of the normalised alleles; NULL without alt", "bp"),
+    Column("norm_ref", "string", "ref without bases that alt shares, left-aligned by a reference"),
+    Column("norm_alt", "string", "alt without bases that ref shares, left-aligned by a reference"),
+)
 _REST_OF_SITE = (
     Column("id", "string", "identifiers, separated by semicolons"),
     Column("qual", "float64", "quality of the call; NULL for NaN and infinities", "phred"),
@@ -87,11 +92,14 @@ _DOCS = {
 def draft(name: str, sources: Sequence[SourceObject], facts: Mapping[str, str]) -> str:
     """The text of a catalog file for the dataset `name`, of the tables that `sources` fill.
 
-    `facts` are title, license, citation, homepage and assembly, where the user gives them. Raises
-    `BadSource` where two files define one field differently.
+    `facts` are title, license, citation, homepage and assembly, where the user gives them;
+    `normalise` asks for normalised alleles, `reference` for left-aligned ones. Raises `BadSource`
+    where two files define one field differently.
     """
     headers = [(source.uri, _header(source)) for source in sources]
     tables = _tables(name, any(header.samples for _, header in headers))
+    if facts.get("normalise") or facts.get("reference"):
+        tables["variants"] = _normalised(tables["variants"], facts.get("reference", ""))
     for uri, header in headers:
         tables = {key: replace(t, columns=widened(t, header, uri)) for key, t in tables.items()}
     assembly = facts.get("assembly") or _assembly(headers)
@@ -150,6 +158,13 @@ def _tables(name: str, genotypes: bool) -> dict[str, Table]:
     return {key: _table(name, key, columns[key]) for key in columns}
 
 
+def _normalised(table: Table, reference: str) -> Table:
+    """`table` with the columns of normalised alleles behind those of the site."""
+    columns = (*table.columns[: len(_SITE)], *_NORMAL, *table.columns[len(_SITE) :])
+    options = {**table.options, **({"reference": reference} if reference else {})}
+    return replace(table, columns=columns, options=options)
+
+
 def _table(dataset: str, name: str, columns: tuple[Column, ...]) -> Table:
     sort = {"calls": ("sample", "pos", "alt_index"), "samples": ("number",)}
     return Table(
@@ -187,7 +202,8 @@ def _yaml(
             if names:
                 yield f"    {part}: [{', '.join(names)}]"
         if table.options:
-            yield f"    options: {{{OPTION}: {HEADER}}}"
+            options = ", ".join(f"{key}: {_quoted(v)}" for key, v in table.options.items())
+            yield f"    options: {{{options}}}"
         yield "    columns:"
         yield from (line_of(column, "      ") for column in table.columns)
 

@@ -7,6 +7,7 @@ A column with a source is an INFO field; every other is one that the format defi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from lakeq.formats import _vcf_spans as spans_of
 from lakeq.formats import _vcf_typed_kernels as kernels
 from lakeq.formats._vcf_columns import from_header, parts
 from lakeq.formats._vcf_fields import FieldReader, as_utf8, missing_blanked, strings
+from lakeq.formats._vcf_normal import COLUMNS, Normaliser
 from lakeq.formats._vcf_rows import BatchRows
 from lakeq.formats._vcf_spans import Spans
 from lakeq.formats._vcf_typed import TypedField, read_flag
@@ -48,7 +50,14 @@ def _is_info(column: Column) -> bool:
 class TableBuilder:
     """Builds the batches of one table from batches of rows."""
 
-    def __init__(self, table: Table, dataset: Dataset, *, genotypes: bool) -> None:
+    def __init__(
+        self,
+        table: Table,
+        dataset: Dataset,
+        *,
+        genotypes: bool,
+        normaliser: Normaliser | None = None,
+    ) -> None:
         """`genotypes`: only rows whose line has genotypes, as the genotypes table wants."""
         from lakeq.types import arrow_schema
 
@@ -56,6 +65,8 @@ class TableBuilder:
         self._genotypes = genotypes
         self._schema = arrow_schema(table)
         known = {**_COMMON, **(_GENOTYPES if genotypes else _VARIANTS)}
+        if normaliser is not None:
+            known |= {name: partial(normaliser.column, name) for name in COLUMNS}
         codes = {p.code.lower() for p in dataset.populations}
         self._builders = [_builder(table, c, known, codes) for c in table.columns]
         self._from_header = from_header(table)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lakeq.formats import ReadContext, TableBatch
     from lakeq.formats._vcf_header import Header
     from lakeq.formats._vcf_lines import VcfText
+    from lakeq.formats._vcf_normal import Normaliser
     from lakeq.formats._vcf_select import Selection
     from lakeq.storage import SourceObject
 
@@ -115,7 +116,10 @@ def _read(
     facts = replace(facts, by_header=any(from_header(table) for table in wanted.values()))
     _note_unread(text.header, keys, wanted, context)
     builders = [
-        TableBuilder(t, context.dataset, genotypes=role == "genotypes") for role, t in sites.items()
+        TableBuilder(
+            t, context.dataset, genotypes=role == "genotypes", normaliser=_normaliser(t, context)
+        )
+        for role, t in sites.items()
     ]
     calls = CallsTable(wanted["calls"], facts, context.temp_dir) if "calls" in wanted else None
     deviations = Deviations(text.header, context.notes)
@@ -135,6 +139,20 @@ def _read(
         text.close()
         if calls:
             calls.close()
+
+
+def _normaliser(table: Table, context: ReadContext) -> Normaliser | None:
+    """What makes the columns norm_pos, norm_ref and norm_alt, where the table has them.
+
+    The table's option `reference` names a FASTA with its .fai; without it alleles are only trimmed.
+    """
+    from lakeq.formats._fasta import Fasta
+    from lakeq.formats._vcf_normal import COLUMNS, Normaliser
+
+    if not any(column.name in COLUMNS for column in table.columns):
+        return None
+    uri = table.options.get("reference", "")
+    return Normaliser(Fasta(uri, context.other) if uri else None)
 
 
 def _role(table: Table) -> str:

@@ -14,6 +14,7 @@ from lakeq.formats._vcf_strict import refuse_deviations
 from lakeq.storage import local_source
 from tests.support.data import real_file
 from tests.support.vcf import memory, text
+from tests.support.vcf_fields import own_tables
 
 MANIFEST = "genomics/SPEC_MANIFEST.tsv"
 PLACE = re.compile(r"(line \d+, \S|, byte \d)")  # what no VCF is at all is placed by its first byte
@@ -65,3 +66,59 @@ def vcf_table():  # type: ignore[no-untyped-def]  # the catalog's own
     from lakeq import catalog
 
     return catalog.load().table("thousand_genomes.variants")
+
+
+def verdicts() -> list[dict[str, str]]:
+    """The table of what the lenient reader does with each file that is not valid.
+
+    `why` is the cause that the file itself gives where it is read, else the begin of the error.
+    Read is what leaves no doubt which value belongs where: a value that does not fit its
+    definition is kept verbatim. Refused is what leaves one: columns, alleles, positions, samples.
+    """
+    with (Path(__file__).parent / "lenient_verdicts.tsv").open(
+        newline="", encoding="utf-8"
+    ) as lines:
+        return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def lenient(path: Path) -> str:
+    """What the lenient reader says of a file; "" where it reads it."""
+    try:
+        own_tables(local_source(path), ("variants", "genotypes", "calls", "entries"))
+    except BadSource as error:
+        return error.what
+    return ""
+
+
+def test_the_lenient_verdict_of_every_malformed_file_is_the_tables() -> None:
+    folder = real_file(MANIFEST).parent
+    rows = verdicts()
+    assert {row["file"] for row in rows} == {
+        str(path.relative_to(folder)) for verdict in ("fail", "odd") for path in listed(verdict)
+    }
+    wrong = []
+    for row in rows:
+        said = lenient(folder / row["file"])
+        ok = said.startswith(row["why"]) and said if row["verdict"] == "refuse" else not said
+        if not ok:
+            wrong.append((row["file"], row["verdict"], said))
+    assert wrong == []
+
+
+def test_the_lenient_reader_reads_every_valid_file() -> None:
+    assert {path.name: said for path in listed("pass") if (said := lenient(path))} == {}
+
+
+def test_deviations_are_counted_by_kind_with_their_first_line() -> None:
+    lines = ["2 9 . A C . q9 .", "2 5 . A C . q9 .", "1 5 .  C . PASS .", "2 7 . A C . PASS ."]
+    notes: dict[str, int] = {}
+    source = memory(text(lines, header=["##contig=<ID=1>", '##FILTER=<ID=x,Description="">']))
+    own_tables(source, ("variants",), notes)
+    told = "deviates from the specification: "
+    assert {note.removeprefix(told): count for note, count in notes.items()} == {
+        "a contig that no header line defines, first in line 5": 2,
+        "positions that go down, first in line 6": 1,
+        "a filter that no header line defines, first in line 5": 2,
+        "a line without a reference allele (ref is NULL), first in line 7": 1,
+        "a contig in two places of the file, first in line 8": 1,
+    }
