@@ -241,7 +241,8 @@ class _Builder:
                 batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
             part = batch.slice(first, stop - first)
             for i in places:
-                part = part.set_column(i, self._schema[i], _arrow.constant(name, len(part)))
+                contig = _arrow.as_type(_arrow.constant(name, len(part)), self._schema[i].type)
+                part = part.set_column(i, self._schema[i], contig)
             yield TableBatch(self._table.name, (name,), part)
 
     def _segments(self, block: Block) -> Iterator[tuple[int, int, str]]:
