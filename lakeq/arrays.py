@@ -330,9 +330,11 @@ def _variable(
     if choice.values == "codes":
         codes = _codes.widened(gates.codes, axis.gates)
         return xr.Variable(dimensions, codes, {**moment.attrs, **scaling})
-    first = moment.codes_below_data if choice.values == "masked" else 0
+    masked = choice.values == "masked"
+    first = moment.codes_below_data if masked else 0
     lazy = indexing.LazilyIndexedArray(_codes.Scaled(gates, axis.gates, first))
-    return xr.Variable(dimensions, lazy, moment.attrs, {**scaling, "dtype": gates.codes.dtype})
+    written = {**scaling, "dtype": gates.codes.dtype, **({"_FillValue": 0} if masked else {})}
+    return xr.Variable(dimensions, lazy, moment.attrs, written)
 
 
 def _range_coordinates(axes: Collection[_Axis]) -> dict[str, xr.Variable]:

@@ -30,7 +30,9 @@ OTHERS = ["KTLX19910605_162126.gz", "KLIX20050828_180149.gz", "KTLX20140101_0006
           "KLOT/940", "KLOT/901"]  # fmt: skip
 REAL = [*FEW, *(pytest.param(name, marks=pytest.mark.soak) for name in OTHERS)]
 XRADAR_FAILS = {"KTLX20190715_120037_V06": "IndexError: its VCP declares fewer cuts than it has"}
-XRADAR_LOSES_RAYS = {"TORD/185"}  # one of 360 in its first sweep; Py-ART has it too
+# A few rays of some sweeps, those beside a message of another type; Py-ART has them too.
+XRADAR_LOSES_RAYS = {"TORD/185", "KLOT/901", "KLOT20220317_000842_V06",
+                     "KCRP20200101_000431_V06", "KCRP20220101_000413_V06"}  # fmt: skip
 # Message 1: xradar takes the signed range of the first gate for an unsigned number, has one spacing
 # for moments of two, leaves WRADH out, and knows no coordinates of the radar.
 LEGACY = {"KABR20050101_000745.gz", "KTLX19910605_162126.gz", "KLIX20050828_180149.gz",
@@ -74,7 +76,9 @@ def test_the_tree_equals_that_of_xradar(volumes: Any, name: str) -> None:
         expected, found = node.to_dataset(inherit=False), ours[key].to_dataset(inherit=False)
         assert set(found.data_vars) >= set(expected.data_vars)
         if name in XRADAR_LOSES_RAYS:
-            found = found.isel(azimuth=np.isin(found.azimuth, expected.azimuth))
+            kept = np.isin(found.azimuth, expected.azimuth)
+            assert kept.sum() >= found.sizes["azimuth"] - 4
+            found = found.isel(azimuth=kept)
         for variable in expected.variables:
             same_variable(found, expected, str(variable), legacy=name in LEGACY)
 
@@ -254,10 +258,14 @@ def test_sweeps_and_moments_that_are_not_there_are_told(radar_lake: Lake) -> Non
         radar_lake.open_radar("KTLX", "yesterday")
 
 
-def test_a_tree_can_be_written_and_read_again(radar_lake: Lake, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore::xarray.SerializationWarning")  # no NaN, no _FillValue
+@pytest.mark.parametrize("values", ["scaled", "masked"])
+def test_a_tree_can_be_written_and_read_again(
+    radar_lake: Lake, tmp_path: Path, values: arrays.Values
+) -> None:
     import xarray as xr
 
-    tree = radar_lake.open_radar("KTLX", "2019-05-20T20:00:04", sweeps=[0, 1])
+    tree = radar_lake.open_radar("KTLX", "2019-05-20T20:00:04", sweeps=[0, 1], values=values)
     tree.to_netcdf(tmp_path / "volume.nc", engine="h5netcdf")
     again = xr.open_datatree(tmp_path / "volume.nc", engine="h5netcdf")
     for key in tree.children:
