@@ -49,7 +49,10 @@ def part(rows: pa.RecordBatch, moment: str) -> Part:
     codes: Codes = np.zeros(
         (len(lengths), width), np.uint16 if flat.max(initial=0) > 255 else np.uint8
     )
-    codes[np.arange(width) < lengths[:, None]] = flat
+    if flat.size == codes.size:  # as it nearly always is
+        codes[...] = flat.reshape(codes.shape)
+    else:
+        codes[np.arange(width) < lengths[:, None]] = flat
     coding = [
         rows.column(f"{moment}_{name}").cast("float64").to_numpy(zero_copy_only=False)
         for name in CODING

@@ -78,7 +78,8 @@ def _nearest(near: Sequence[Row]) -> str:
     if not near:
         return ""
     times = sorted(row["volume_time"] for row in near[:NAMED_TIMES])
-    return f"the nearest start at {', '.join(map(written, times))}; or take the nearest: tolerance=, --within"
+    named = ", ".join(map(written, times))
+    return f"the nearest start at {named}; or take the nearest: tolerance=, --within"
 
 
 def _elsewhere(ask: Ask, site: str, time: datetime) -> str:

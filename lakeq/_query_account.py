@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lakeq.planner import Plan
     from lakeq.snapshot import TableSnapshot
 
+DIGEST_BYTES = 4 << 20  # of rows in Arrow; more, as lists can be, take longer than to read them
 UNBOUNDED = 2**60  # bytes; a plan gives as many where a scan repeats nobody knows how often
 
 
@@ -40,6 +41,7 @@ class Account:
         self._serialized = ""
         self._limit = settings.digest_rows
         self._digester: Digester | None = None
+        self._digested_bytes = 0
         self.digest: Digest | None = None
 
     def allowed(self, serialized: str) -> None:
@@ -67,7 +69,9 @@ class Account:
         """A batch has been passed on as Arrow."""
         if self._digester is None:
             self._digester = Digester(self._limit, "arrow")
-        if self._digester.wants and len(batch) <= self._limit:
+        self._digested_bytes += batch.nbytes
+        few = len(batch) <= self._limit and self._digested_bytes <= DIGEST_BYTES
+        if self._digester.wants and few:
             columns = [column.to_pylist() for column in batch.columns]
             self._digester.add(list(zip(*columns, strict=True)))
         else:

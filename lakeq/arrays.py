@@ -209,10 +209,11 @@ class _Reading:
 
 
 def _by_sweep(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of a batch, sweep by sweep, in the order they have."""
+    """Neighbouring rows of one sweep, in the order they have."""
     numbers = batch.column("sweep_number").to_numpy()
-    for number in np.unique(numbers):
-        yield int(number), batch.take(np.flatnonzero(numbers == number))
+    starts = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1))
+    for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True):
+        yield int(numbers[start]), batch.slice(start, end - start)
 
 
 def _angles(rows: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:

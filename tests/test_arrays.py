@@ -14,6 +14,8 @@ from lakeq import arrays
 from lakeq.api import Lake
 from lakeq.errors import NotFound, UnknownName, UsageError
 from tests.support import radar_lakes as radar
+from tests.support.data import real_files
+from tests.support.s3 import S3
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -197,6 +199,16 @@ def test_only_what_is_asked_for_is_read(volumes: Any) -> None:
     assert one.attrs["lakeq_bytes_scanned"] < whole.attrs["lakeq_bytes_scanned"] / 3
 
 
+def test_chunks_of_a_volume_open_while_it_is_not_whole(tmp_path: Path) -> None:
+    chunks = [str(path) for path in sorted(real_files("nexrad/chunks/KLOT/34/*"))]
+    lake = radar.lake_of(tmp_path, [Path(chunk) for chunk in chunks[::-1]], TABLES)
+    tree = lake.open_radar("KLOT", "2020-10-19T05:48:06")
+    whole = radar.xradar_tree(radar.real_volume("KLOT/34", tmp_path))
+    assert tree.attrs["complete"] == 0
+    for key, node in whole.children.items():
+        np.testing.assert_array_equal(tree[key]["DBZH"].values, node["DBZH"].values)
+
+
 # With made volumes
 
 
@@ -271,6 +283,21 @@ def test_a_tree_can_be_written_and_read_again(
     for key in tree.children:
         for name, variable in tree[key].data_vars.items():
             np.testing.assert_array_equal(again[key][name].values, variable.values)
+
+
+def test_a_lake_on_s3_gives_the_same_tree_and_counts_its_requests(
+    made_volumes: list[Path], radar_lake: Lake, tmp_path: Path, s3: S3, aws_credentials: None
+) -> None:
+    import lakeq
+
+    lake = lakeq.connect(
+        tmp_path / "lake", warehouse=f"s3://{s3.bucket()}/lake", s3_endpoint_url=s3.endpoint_url
+    )
+    lake.ingest("nexrad", made_volumes[:1], tables=TABLES)
+    there = lake.open_radar("KTLX", "2019-05-20T20:00:04", sweeps=[1])
+    here = radar_lake.open_radar("KTLX", "2019-05-20T20:00:04", sweeps=[1])
+    assert there["sweep_1"].to_dataset().equals(here["sweep_1"].to_dataset())
+    assert there.attrs["lakeq_bytes_scanned"] > 0
 
 
 ADDRESS = "lakeq:nexrad/KTLX/2019-05-20T20:00:04"
