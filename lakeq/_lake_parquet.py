@@ -267,6 +267,9 @@ class FileWriter:
             with self._local.open("rb") as file:
                 sync(file.fileno())
                 checksum = checksum_of(file)
+                if not is_s3(self._path):
+                    written = os.fstat(file.fileno()).st_mtime_ns
+                    checksum = checksum._replace(mtime_ns=written)
         except OSError as error:
             raise os_error(error, f"cannot write: {error}", self._path) from error
         metadata = writer.metadata if isinstance(writer, PageWriter) else writer.writer.metadata

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +47,11 @@ CREATE TABLE IF NOT EXISTS lakeq_checksums (
     footer_crc32 INTEGER
 ) WITHOUT ROWID
 """
+_SEEN = """
+CREATE TABLE IF NOT EXISTS lakeq_seen (
+    path TEXT NOT NULL PRIMARY KEY, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
+) WITHOUT ROWID
+"""
 _SUM_COLUMNS = "path, size_bytes, sha256, footer_crc32"
 _NAMESPACE = "INSERT OR IGNORE INTO iceberg_namespace_properties VALUES (?, ?, 'exists', 'true')"
 _INSERT = "INSERT OR IGNORE INTO iceberg_tables VALUES (?, ?, ?, ?, NULL, 'TABLE')"
@@ -68,11 +73,16 @@ class Checksum(NamedTuple):
     """What a file of the lake was when it was written.
 
     `footer_crc32` is that of a Parquet file's footer with its length and magic, None for others.
+    `mtime_ns` is when a local data file was finished; it is kept apart, as `Stamp`.
     """
 
     size_bytes: int
     sha256: str
     footer_crc32: int | None = None
+    mtime_ns: int | None = None
+
+
+Stamp = tuple[int, int]  # size and mtime_ns that a local file had when it was last found whole
 
 
 class Pointers:
@@ -131,9 +141,10 @@ class Pointers:
             if all(self._step(connection, switch) for switch in switches):
                 if sums:
                     connection.execute(_SUMS)  # a lake made before checksums has no table for them
-                    rows = [(path, *checksum) for path, checksum in sums.items()]
+                    rows = [(path, *checksum[:3]) for path, checksum in sums.items()]
                     insert = "INSERT OR REPLACE INTO lakeq_checksums VALUES (?, ?, ?, ?)"
                     connection.executemany(insert, rows)
+                    _note(connection, {p: (c[0], c[3]) for p, c in sums.items() if c[3]})
                 return True
             connection.rollback()
             return False
@@ -149,12 +160,25 @@ class Pointers:
         rows = self._read(query, (path,))
         return _checksum(rows[0]) if rows else None
 
+    def seen(self) -> dict[str, Stamp]:
+        """What the local data files were when they were last found whole, by path."""
+        rows = self._read("SELECT path, size_bytes, mtime_ns FROM lakeq_seen")
+        return {str(path): (size, time) for path, size, time in rows}  # type: ignore[misc]  # as made
+
+    def note_seen(self, stamps: Mapping[str, Stamp]) -> None:
+        """Keep what files were when they were found whole, if the lake can be written to."""
+        if stamps:
+            with suppress(LakeqError), self._transaction() as connection:
+                _note(connection, stamps)
+
     def forget(self, paths: Sequence[str]) -> None:
         """Drop the checksums of files that are no more."""
         if paths and self.checksums():  # a lake made before checksums has no table for them
             with self._transaction() as connection:
-                drop = "DELETE FROM lakeq_checksums WHERE path = ?"
-                connection.executemany(drop, [(path,) for path in paths])
+                connection.execute(_SEEN)
+                for table in ("lakeq_checksums", "lakeq_seen"):
+                    drop = f"DELETE FROM {table} WHERE path = ?"  # noqa: S608  # one of the two
+                    connection.executemany(drop, [(path,) for path in paths])
 
     @staticmethod
     def _step(connection: sqlite3.Connection, switch: Switch) -> bool:
@@ -229,6 +253,12 @@ class Pointers:
             return AccessDenied(f"cannot write to the lake: {text}", where, hint)
         hint = "restore the file from a backup, or ingest again into a new lake"
         return BadLake(f"the lake's catalog is damaged: {text}", where, hint)
+
+
+def _note(connection: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> None:
+    connection.execute(_SEEN)
+    rows = [(path, *stamp) for path, stamp in stamps.items()]
+    connection.executemany("INSERT OR REPLACE INTO lakeq_seen VALUES (?, ?, ?)", rows)
 
 
 def _checksum(row: tuple[Any, ...]) -> Checksum:

@@ -57,6 +57,11 @@ class Checked:
     detail: list[str] = field(default_factory=list)
     verified: bool = True
 
+    @property
+    def told(self) -> str:
+        """What was found, in words."""
+        return "; ".join(self.detail) or "it is not there"
+
     def fail(self, detail: str) -> None:
         """Note damage."""
         self.problem = DAMAGED

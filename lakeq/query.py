@@ -51,6 +51,10 @@ class Snapshots(Protocol):
         """What the tables `names` hold at one moment, by name."""
         ...
 
+    def check_unchanged(self, tables: Iterable[TableSnapshot]) -> None:
+        """Raise `BadLake` when a local file of `tables` is not what was written."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -433,6 +437,8 @@ def run(
         account.allowed(ready.serialized)
         limits.check(settings.limits, ready.plan)
         account.reserve(ready.plan, ready.tables)
+        if not ready.explain:
+            lake.check_unchanged(ready.needed.values())
         return ready.run(account, max_rows)
 
 

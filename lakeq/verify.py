@@ -132,7 +132,7 @@ def _table(lake: IcebergLake, name: str, tally: _Tally, progress: Progress) -> I
         tally.bytes_read += checked.bytes_read
         tally.unsummed += not checked.verified
         if checked.problem:
-            yield Finding(name, path, METADATA, "; ".join(checked.detail) or checked.problem)
+            yield Finding(name, path, METADATA, checked.told)
     total = sum(file.size_bytes for file in inventory.files)
     read = 0
     for file in inventory.files:
@@ -156,10 +156,9 @@ def _table(lake: IcebergLake, name: str, tally: _Tally, progress: Progress) -> I
 
 
 def _hurt(name: str, file: Listed, checked: Checked) -> Finding:
-    detail = "; ".join(checked.detail) or "it is not there"
     if file.current:
-        return Finding(name, file.path, checked.problem, detail, file.sources)
-    return Finding(name, file.path, OLD, f"{checked.problem}: {detail}")
+        return Finding(name, file.path, checked.problem, checked.told, file.sources)
+    return Finding(name, file.path, OLD, f"{checked.problem}: {checked.told}")
 
 
 def repair(

@@ -101,11 +101,13 @@ class Engine(Protocol):
         *,
         explain: bool = False,
         again: bool = False,
+        max_seconds: float | None = None,
     ) -> Running:
         """Start `sql`, which the guard let pass, over `tables` (by qualified name).
 
         With `explain` the query does not run: the rows are the lines of the engine's plan.
-        `again` says that it reads the same parts again and again.
+        `again` says that it reads the same parts again and again. After `max_seconds` it is
+        stopped, and what it is asked raises `BudgetRefused`.
         Raises `QueryFailed` with the engine's own words.
         """
         ...

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from lakeq.engines import Access, Read, ResultColumn, Row
+from lakeq.engines._deadline import Deadline
 from lakeq.errors import (
     AccessDenied,
     BadLake,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakeq.config import S3Settings, Settings
-    from lakeq.snapshot import TableSnapshot
+    from lakeq.snapshot import DataFile, TableSnapshot
 
 T = TypeVar("T")
 
@@ -79,6 +80,8 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.secrets: tuple[str, ...] = ()
+        self._files: Mapping[str, DataFile] = {}
+        self._deadline: Deadline | None = None
         self.paths: frozenset[str] = frozenset()
 
     @cached_property
@@ -125,12 +128,15 @@ class Engine:
         *,
         explain: bool = False,
         again: bool = False,
+        max_seconds: float | None = None,
     ) -> Run:
         """Start `sql` over `tables`; raise `QueryFailed` with DuckDB's own words."""
         with self.explained():
             self._check_reads(sql)
             self._read_as_planned(again=again)
             session = self._prepare(tables)
+            if max_seconds is not None:
+                self._deadline = Deadline(session, max_seconds)
             if explain:
                 sql, parameters = PLAN_LINES, {"lines": _plan(session, sql, parameters)}
             return Run(self, session, sql, parameters)
@@ -201,6 +207,8 @@ class Engine:
 
     def close(self) -> None:
         """Drop the database and what it spilled."""
+        if self._deadline is not None:
+            self._deadline.cancel()
         if "connection" in self.__dict__:
             self.connection.close()
         if "_spill" in self.__dict__:
@@ -208,7 +216,8 @@ class Engine:
 
     def _prepare(self, tables: Mapping[str, TableSnapshot]) -> duckdb.DuckDBPyConnection:
         """Make the views and lock the database; returns the session that the query runs in."""
-        paths = sorted({file.path for table in tables.values() for file in table.files})
+        self._files = {file.path: file for table in tables.values() for file in table.files}
+        paths = sorted(self._files)
         self.paths = frozenset(paths)
         buckets = sorted({_bucket(path) for path in paths if path.startswith(S3_SCHEMES)})
         if buckets:
@@ -250,13 +259,36 @@ class Engine:
         import duckdb
 
         try:
+            self._check_time()
             yield
         except duckdb.Error as error:
-            raise explain(error, self.secrets, self.paths) from error
+            self._check_time()
+            raise self._named(explain(error, self.secrets, self.paths)) from error
         except RuntimeError as error:
+            self._check_time()
             if "interrupt" in str(error).lower():
                 raise KeyboardInterrupt from error
             raise
+
+    def _check_time(self) -> None:
+        if self._deadline is not None:
+            self._deadline.check()
+
+    def _named(self, error: LakeqError) -> LakeqError:
+        """An error about one of several files, with the file that is damaged as its place.
+
+        DuckDB does not always say which; local files are looked through, on S3 that costs bytes.
+        """
+        if not isinstance(error, BadLake) or error.where in self._files or len(self._files) < 2:
+            return error
+        from lakeq._lake_io import WarehouseIO
+        from lakeq._lake_verify import check_data
+
+        storage = WarehouseIO(self.settings.s3)
+        for path, file in self._files.items():
+            if "://" not in path and check_data(storage, file, None).problem:
+                return BadLake(error.what, path, error.hint)
+        return error
 
 
 def _plan(
@@ -592,9 +624,12 @@ def explain(
     if status is not None or "HTTP" in text.partition(":")[0] or "for HTTP" in text:
         return _storage_error(text, int(status) if status else 0)
     named = next((path for path in paths if path in text), None)
-    if named is not None or (_DAMAGED.search(text) and not text.startswith(_OF_THE_QUERY)):
+    if named is not None or (paths and _of_a_file(error, text)):
         where = named or (next(iter(paths)) if len(paths) == 1 else f"one of {len(paths)} files")
-        return BadLake(_headline(text), where, "restore the file, or ingest its object again")
+        return BadLake(_headline(text) or "it cannot be read", where, DAMAGED_HINT)
+    if text.startswith("INTERNAL"):
+        hint = "is a file damaged? lakeq verify; if none is, this is a bug in DuckDB"
+        return QueryFailed(_headline(text), "the query", hint)
     if text.startswith("Out of Memory"):
         hint = "raise memory_limit, or ask for fewer rows or columns"
         return QueryFailed(_headline(text), "the query", hint)
@@ -607,14 +642,25 @@ def explain(
 
 # What DuckDB says of Parquet that it cannot follow, without the name of the file.
 _DAMAGED = re.compile(
-    r"TProtocolException|TTransportException|ZSTD|[Cc]hecksum|[Cc]orrupt|out of buffer"
+    r"TProtocolException|TTransportException|ZSTD|[Cc]hecksum|[Cc]orrupt|out of buffer|[Pp]arquet"
+    r"|Invalid unicode \(byte sequence mismatch\)|DELTA_|[Dd]ictionary offset|[Ss]nappy"
 )
+DAMAGED_HINT = "see: lakeq verify; what can be ingested again: lakeq verify --repair"
 _OF_THE_QUERY = ("Conversion", "Binder", "Catalog", "Parser", "Out of Range")  # they quote values
 _LOGGED = re.compile(
     r'\{"fs":"[^"]*","path":"(?P<path>.*)","op":"(?P<op>READ|OPEN)"'
     r'(?:,"bytes":"(?P<bytes>\d+)","pos":"(?P<pos>\d+)")?\}',
     re.DOTALL,
 )
+
+
+def _of_a_file(error: duckdb.Error, text: str) -> bool:
+    """Whether only a damaged file explains the error: its readers raise without DuckDB's types."""
+    import duckdb
+
+    if text.startswith(_OF_THE_QUERY):
+        return False
+    return type(error) is duckdb.Error or _DAMAGED.search(text) is not None
 
 
 def _storage_error(text: str, status: int) -> LakeqError:
