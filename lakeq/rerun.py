@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -51,6 +51,10 @@ class Pinned:
             number = self.snapshots.get(name)
             found |= self.lake.read([name], number or None)
         return found
+
+    def check_unchanged(self, tables: Iterable[TableSnapshot]) -> None:
+        """Raise `BadLake` when a local file of `tables` is not what was written."""
+        self.lake.check_unchanged(tables)
 
 
 def again(
