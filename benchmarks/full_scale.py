@@ -208,7 +208,7 @@ def make(lake: Lake, scale: float, like: Alleles) -> dict[str, int]:
     from lakeq._lake_commit import Change
     from lakeq.formats import TableBatch
 
-    iceberg, rows = lake._iceberg, {}  # noqa: SLF001  # the writer of the lake itself
+    iceberg, rows = lake._iceberg, {}  # the writer of the lake itself
     makers = {
         "thousand_genomes.variants": variants,
         "thousand_genomes.calls": calls,

@@ -12,7 +12,7 @@ import lakeq
 from lakeq.api import Lake
 from tests.lake_formats import named_files, warehouse_files
 from tests.support.counting_proxy import CountingProxy, counting_proxy
-from tests.support.data import real_file
+from tests.support.data import real_file, real_files
 from tests.support.s3 import REGION, S3
 
 BUCKET = "unidata-nexrad-level2"
@@ -111,3 +111,52 @@ def test_a_copy_cut_short_does_not_take_the_place_of_the_whole(lake: Lake, tmp_p
     (report,) = lake.ingest("nexrad", [cut], tables=["volumes", "rays"]).objects
     assert report.kept == original.as_uri()
     assert lake.table("nexrad.rays").rows == 2569
+
+
+# After compaction, on S3.
+
+
+@pytest.mark.slow
+def test_a_compacted_site_day_on_s3_sends_a_small_part_of_itself_for_a_gauge(
+    s3: S3, tmp_path: Path, aws_credentials: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy counts. Row groups are small, for a day of three times two sweeps is."""
+    monkeypatch.setattr("lakeq._lake_parquet.row_group_rows", lambda _table: 4096)
+    folder = tmp_path / "TORD" / "185"
+    folder.mkdir(parents=True)
+    for minute in (18, 28, 38):
+        for chunk in real_files("nexrad/chunks/TORD/185/*")[:7]:
+            copy = chunk.name.replace("-225858-", f"-22{minute}58-")
+            (folder / copy).write_bytes(chunk.read_bytes())
+    bucket = s3.bucket()
+    with counting_proxy(s3.endpoint_url) as proxy:
+        settings = {"s3_endpoint_url": proxy.url, "s3_region": REGION, "s3_anon": False}
+        lake = lakeq.connect(tmp_path / "lake", warehouse=f"s3://{bucket}/lake", **settings)
+        lake.ingest("nexrad", [str(folder / "*")], tables=["gates"])
+        gauge = (
+            "select count(*) as n, max(dbzh) as dbzh from nexrad.gates "
+            "where latitude between 42.1 and 42.12 and longitude between -87.5 and -87.48"
+        )
+        before, rows = _sent(proxy, lake, gauge)
+        report = lake.maintain("nexrad.gates")
+        after, same = _sent(proxy, lake, gauge)
+    assert [table.compacted for table in report.tables] == [1]
+    assert same == rows
+    assert rows[0]["n"] > 0
+    size = lake.table("nexrad.gates").size_bytes
+    assert after < 0.02 * size < before
+
+
+def _sent(proxy: CountingProxy, lake: Lake, sql: str) -> tuple[int, list[dict[str, object]]]:
+    """The bytes of rows that a query makes the server send, footers left out, and its answer."""
+    files = lake.table("nexrad.gates").snapshot.files  # type: ignore[union-attr]  # it is there
+    ends = {
+        file.path.removeprefix("s3:/"): max(
+            c.offset + c.length for g in file.row_groups for c in g.chunks
+        )
+        for file in files
+    }
+    proxy.requests.clear()
+    rows = lake.sql(sql).arrow().to_pylist()
+    ranges = [(r, int(r.range[6:].partition("-")[0])) for r in proxy.read(".parquet")]
+    return sum(r.sent for r, start in ranges if start < ends[r.path]), rows
