@@ -1,12 +1,15 @@
-"""Rows per CPU second of reading a VCF: lakeq beside a cyvcf2 loop and bcftools view.
+"""What it takes to read a VCF, and to ingest it: lakeq beside cyvcf2, bcftools and plink2.
 
     python benchmarks/vcf.py FILE.vcf.gz PANEL [--rounds 5] [--only NAME ...]
 
 FILE and PANEL are those that make_phase3_like_vcf.py writes, or any phase 3 object and its panel.
 Each contender runs in a process of its own, several rounds in turn; figures are medians. CPU is
-user + system of the whole process, start and imports included; "reading" is the part of it after
-the imports. The cyvcf2 loop and `lakeq variants` compute the same allele counts per
-super-population, which are compared.
+user + system of the whole process, start and imports included. The cyvcf2 loop and `lakeq
+variants` compute the same allele counts per super-population, which are compared. "lakeq read"
+makes the rows of tables and keeps none; "lakeq ingest" is the command: Parquet files of the
+tables, committed to a new lake. bcftools and plink2 are left out where they are not installed.
+
+Bytecode is kept, as by any installation, even where PYTHONDONTWRITEBYTECODE is set.
 """
 
 from __future__ import annotations
@@ -24,9 +27,9 @@ from statistics import median
 from typing import Any
 
 TABLES = {
-    "lakeq variants": ("variants",),
-    "lakeq variants + genotypes": ("variants", "genotypes"),
-    "lakeq all tables": ("variants", "genotypes", "calls"),
+    "lakeq read variants": ("variants",),
+    "lakeq read variants + genotypes": ("variants", "genotypes"),
+    "lakeq read all tables": ("variants", "genotypes", "calls"),
     "lakeq ingest variants + genotypes": ("variants", "genotypes"),
     "lakeq ingest all tables": ("variants", "genotypes", "calls"),
 }
@@ -42,7 +45,6 @@ def cyvcf2_loop(path: Path, members: Path) -> dict[str, Any]:
     import cyvcf2
     import numpy as np
 
-    began = time.process_time()
     known = panel(members)
     reader = cyvcf2.VCF(str(path))
     groups = [[known[s][1] == code for s in reader.samples] for code in CODES]
@@ -57,7 +59,7 @@ def cyvcf2_loop(path: Path, members: Path) -> dict[str, Any]:
             for code, mask in zip(CODES, masks, strict=True):
                 total[code] += int(carried[mask].sum())
         rows += 1
-    return {"rows": rows, "total": total, "reading": time.process_time() - began}
+    return {"rows": rows, "total": total}
 
 
 def lakeq_tables(path: Path, members: Path, names: tuple[str, ...]) -> dict[str, Any]:
@@ -68,7 +70,6 @@ def lakeq_tables(path: Path, members: Path, names: tuple[str, ...]) -> dict[str,
     from lakeq.formats import ReadContext, Sample, vcf
     from lakeq.storage import local_source
 
-    began = time.process_time()
     dataset = catalog.load().dataset("thousand_genomes")
     known = panel(members)
     source = local_source(path)
@@ -83,80 +84,73 @@ def lakeq_tables(path: Path, members: Path, names: tuple[str, ...]) -> dict[str,
                 for code in total:
                     column = "ac" if code == "ac" else f"ac_{code.lower()}"
                     total[code] += pc.sum(batch.rows[column]).as_py()
-    return {"rows": lines, "total": total, "reading": time.process_time() - began}
-
-
-def lakeq_ingest(path: Path, members: Path, names: tuple[str, ...]) -> dict[str, Any]:
-    """What `lakeq ingest` does: Parquet files of the tables, committed to a new lake."""
-    from lakeq import catalog, config, convert
-    from lakeq.lake import IcebergLake
-    from lakeq.storage import Storage
-
-    began = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        settings = config.load({"lake": folder})
-        dataset = catalog.load().dataset("thousand_genomes")
-        lake, storage = IcebergLake(settings), Storage(settings)
-        convert.ingest(lake, storage, dataset, [path], table_names=names, panel=members)
-    return {"reading": time.process_time() - began}
-
-
-def bcftools_view(path: Path) -> dict[str, Any]:
-    command = [str(shutil.which("bcftools")), "view", "-Ou", "-o", os.devnull, str(path)]
-    subprocess.run(command, check=True)
-    return {}
+    return {"rows": lines, "total": total}
 
 
 def child(name: str, path: Path, members: Path) -> None:
-    if name == "cyvcf2 loop":
-        result = cyvcf2_loop(path, members)
-    elif name == "bcftools view":
-        result = bcftools_view(path)
-    elif name.startswith("lakeq ingest"):
-        result = lakeq_ingest(path, members, TABLES[name])
-    else:
-        result = lakeq_tables(path, members, TABLES[name])
-    print(json.dumps(result))
+    reads = cyvcf2_loop(path, members) if name == "cyvcf2 loop" else None
+    print(json.dumps(reads or lakeq_tables(path, members, TABLES[name])))
+
+
+def command(name: str, arguments: argparse.Namespace, folder: str) -> list[str]:
+    """What to run for one contender; it may write into `folder`."""
+    file, members = str(arguments.file), str(arguments.panel)
+    if name == "bcftools view":
+        return ["bcftools", "view", "-Ou", "-o", os.devnull, file]
+    if name == "plink2 --make-pgen":
+        names = ["--vcf", file, "--make-pgen", "--out", f"{folder}/plink2"]
+        return ["plink2", *names, "--threads", "2", "--memory", "2000"]
+    if name.startswith("lakeq ingest"):
+        tables = ["--tables", ",".join(TABLES[name])]
+        options = ["--panel", members, "--lake", folder, "--report", "none", *tables]
+        return [sys.executable, "-m", "lakeq.cli", "ingest", "thousand_genomes", file, *options]
+    return [sys.executable, __file__, file, members, "--child", name]
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One run in its own process: CPU and wall seconds, peak RSS in MiB, and what it printed."""
-    command = [sys.executable, __file__, str(arguments.file), str(arguments.panel), "--child", name]
-    read, write = os.pipe()
-    began = time.perf_counter()
-    with subprocess.Popen(command, stdout=write) as process:
-        os.close(write)
-        with os.fdopen(read) as pipe:
-            printed = pipe.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{name} failed")
-    children = usage.ru_utime + usage.ru_stime
+    """One run in its own process: CPU and wall seconds, peak RSS in MiB, and what it made."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out:
+        began = time.perf_counter()
+        with subprocess.Popen(
+            command(name, arguments, folder), stdout=out, env=environment
+        ) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - began
+        if process.returncode:
+            raise SystemExit(f"{name} failed")
+        made = sum(f.stat().st_size for f in Path(folder).rglob("*.p[ag][re]*") if f.is_file())
+        out.seek(0)
+        printed = out.read() if "--child" in command(name, arguments, folder) else b"{}"
     return {
-        "cpu": children,
-        "wall": time.perf_counter() - began,
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "wall": wall,
         "rss": usage.ru_maxrss / 1024,
+        "made": made / 1e6,
         **json.loads(printed),
     }
 
 
 def contenders() -> list[str]:
-    bcftools = ["bcftools view"] if shutil.which("bcftools") else []
-    return ["cyvcf2 loop", *bcftools, *TABLES]
+    peers = {"bcftools": "bcftools view", "plink2": "plink2 --make-pgen"}
+    return ["cyvcf2 loop", *(p for tool, p in peers.items() if shutil.which(tool)), *TABLES]
 
 
 def report(runs: dict[str, list[dict[str, Any]]], text_bytes: int) -> None:
     base = median(run["cpu"] for run in runs["cyvcf2 loop"])
     rows = runs["cyvcf2 loop"][0]["rows"]
-    print("| contender | CPU s | reading s | wall s | rows per CPU s | x cyvcf2 | GB/s | RSS MiB |")
+    print(f"{rows:,} rows, {text_bytes / 1e6:.0f} MB of text; load {os.getloadavg()[0]:.1f}\n")
+    print(
+        "| contender | CPU s | wall s | rows per CPU s | x cyvcf2 | GB/s | RSS MiB | MB written |"
+    )
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     for name, results in runs.items():
         cpu, wall, rss = (median(run[key] for run in results) for key in ("cpu", "wall", "rss"))
-        reading = median(run.get("reading", run["cpu"]) for run in results)
+        made = f"{results[0]['made']:.1f}" if results[0]["made"] else ""
         print(
-            f"| {name} | {cpu:.2f} | {reading:.2f} | {wall:.2f} | {rows / cpu:,.0f} "
-            f"| {base / cpu:.1f} | {text_bytes / reading / 1e9:.2f} | {rss:.0f} |"
+            f"| {name} | {cpu:.2f} | {wall:.2f} | {rows / cpu:,.0f} "
+            f"| {base / cpu:.1f} | {text_bytes / wall / 1e9:.2f} | {rss:.0f} | {made} |"
         )
 
 
@@ -185,7 +179,7 @@ def main() -> None:
 
     text_bytes = sum(map(len, _bgzf.pieces(local_source(arguments.file))))
     names = list(dict.fromkeys(["cyvcf2 loop", *arguments.only]))
-    measure("lakeq all tables", arguments)  # compiles, once per machine
+    measure("lakeq ingest all tables", arguments)  # compiles, once per machine
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(arguments.rounds):
         for name in names:
