@@ -9,6 +9,7 @@ where nothing can be kept, is called by numba as usual.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from lakeq import _native
 from lakeq._jit_notice import tell_compiling
 
+_loading = threading.RLock()  # one kernel at a time, whichever thread calls it first
 F = TypeVar("F", bound=Callable[..., Any])
 
 # The 64-bit integer of kernels; to a reader of types it is an int.
@@ -75,7 +77,9 @@ class _Kernel(_Part):
         flat, types = _native.flattened(arguments)
         compiled = self._compiled.get(types)
         if compiled is None:
-            compiled = self._compiled[types] = self._load(types, arguments)
+            with _loading:
+                compiled = self._compiled.get(types) or self._load(types, arguments)
+                self._compiled[types] = compiled
         return compiled(flat, arguments)
 
     def _load(

@@ -8,9 +8,13 @@ protocol. Data pages are of version 1, compressed with zstd, with checksums.
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 PAGE_VALUES = 1 << 17
 DICTIONARY_BYTES = 1 << 20  # a larger dictionary costs more than it saves
+THREADED_ROWS = 1 << 14  # fewer are encoded sooner than threads are woken
+MOST_THREADS = 8
 STATISTICS_BYTES = 4096  # a longer bound is left out
 _BOOLEAN, _INT32, _INT64, _FLOAT, _DOUBLE, _BYTES = 0, 1, 2, 4, 5, 6
 _PLAIN, _RLE, _DELTA, _DICTIONARY = 0, 3, 5, 8
@@ -117,10 +123,7 @@ class PageWriter:
     """Writes one file into `sink`, row group by row group."""
 
     def __init__(self, sink: Any, columns: Sequence[Leaf], level: int) -> None:
-        import pyarrow as pa
-
-        self._sink, self._leaves = sink, columns
-        self._codec = pa.Codec("zstd", level)
+        self._sink, self._leaves, self._level = sink, columns, level
         self._groups: list[bytes] = []
         self._rows = 0
         self._notes: dict[str, str] = {}
@@ -132,8 +135,7 @@ class PageWriter:
         assert row_group_size >= table.num_rows
         start = self._sink.tell()
         columns, raw = [], 0
-        for leaf, column in zip(self._leaves, table.columns, strict=True):
-            chunk = _encoded(leaf, column, self._codec)
+        for leaf, chunk in zip(self._leaves, self._chunks(table), strict=True):
             columns.append(self._write(leaf, chunk))
             raw += chunk.raw_bytes
         size = self._sink.tell() - start
@@ -148,6 +150,17 @@ class PageWriter:
             )
         )
         self._rows += table.num_rows
+
+    def _chunks(self, table: pa.Table) -> Iterator[_Chunk]:
+        """The encoded columns; the kernels and zstd release the GIL, so threads share the work."""
+        jobs = (self._leaves, table.columns, repeat(self._level))
+        if table.num_rows < THREADED_ROWS:
+            return map(_encoded, *jobs)
+        return self._threads.map(_encoded, *jobs)
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS), "lakeq-pages")
 
     def _write(self, leaf: Leaf, chunk: _Chunk) -> bytes:
         start = self._sink.tell()
@@ -224,8 +237,11 @@ def _schema(columns: Sequence[Leaf]) -> list[bytes]:
     return parts
 
 
-def _encoded(leaf: Leaf, column: pa.ChunkedArray, codec: Any) -> _Chunk:
+def _encoded(leaf: Leaf, column: pa.ChunkedArray, level: int) -> _Chunk:
     """The pages of one column chunk."""
+    import pyarrow as pa
+
+    codec = pa.Codec("zstd", level)
     array = _combined(column)
     repetition: Levels | None = None
     definition: Levels | None = None
@@ -515,39 +531,35 @@ _LISTS = {"i32s": "i32", "texts": "text", "structs": "struct"}
 
 def _struct(*fields: tuple[int, str, Any]) -> bytes:
     """A struct of the compact protocol: its fields as (number, kind, value), None left out."""
-    out = bytearray()
+    parts = []
     last = 0
     for number, kind, value in fields:
         if value is None:
             continue
-        out.append((number - last) << 4 | (9 if kind in _LISTS else _KINDS[kind]))
+        code = _KINDS.get(kind, 9)
+        parts.append(bytes([(number - last) << 4 | code]))
         last = number
-        if kind in _LISTS:
-            out += _list(_LISTS[kind], value)
-        else:
-            out += _value(kind, value)
-    out.append(0)
-    return bytes(out)
+        parts.append(_value(code, kind, value))
+    parts.append(b"\0")
+    return b"".join(parts)
 
 
-def _list(kind: str, values: Sequence[Any]) -> bytes:
-    count, code = len(values), _KINDS[kind]
-    head = bytes([count << 4 | code]) if count < 15 else bytes([0xF0 | code]) + _varint(count)
-    return head + b"".join(_value(kind, value) for value in values)
-
-
-def _value(kind: str, value: Any) -> bytes:
-    if kind == "struct":
+def _value(code: int, kind: str, value: Any) -> bytes:
+    if code < 8:
+        number = value << 1 if value >= 0 else (-value << 1) - 1
+        return _BYTE[number] if number < 128 else _varint(number)
+    if code == 12:
         return bytes(value)
-    if kind in {"text", "bytes"}:
+    if code == 8:
         data = value.encode() if kind == "text" else value
         return _varint(len(data)) + bytes(data)
-    return _varint((value << 1) ^ (value >> 63))
+    inner = _LISTS[kind]
+    code, count = _KINDS[inner], len(value)
+    head = bytes([count << 4 | code]) if count < 15 else bytes([0xF0 | code]) + _varint(count)
+    return head + b"".join([_value(code, inner, part) for part in value])
 
 
 def _varint(number: int) -> bytes:
-    if number < 128:
-        return _BYTE[number]
     out = bytearray()
     while number >= 128:
         out.append(number & 127 | 128)

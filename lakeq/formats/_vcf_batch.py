@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lakeq._jit import packed
 from lakeq.errors import BadSource, UsageError
 from lakeq.formats import _vcf_layout as layout
 from lakeq.formats._vcf_header import FIXED_COLUMNS
@@ -111,12 +112,11 @@ class Batches:
         from lakeq.formats._vcf_scan import scan
 
         state = self._state
+        arrays = self._packed()
         for chunk, size in self.text.chunks():
             state[layout.CURSOR] = 0
             while True:
-                status = scan(
-                    chunk, size, state, self._lines, self._events, self._cohort, self._template
-                )
+                status = scan(chunk, size, state, *arrays)
                 self.text.line = int(state[layout.LINE])
                 if status == layout.DONE:
                     break
@@ -126,6 +126,7 @@ class Batches:
                     yield self._batch()
                 else:
                     self._grow()
+                    arrays = self._packed()
         if state[layout.ROWS]:
             yield self._batch()
 
@@ -143,6 +144,9 @@ class Batches:
                       layout.EVENT_TEXT, layout.HIGH):  # fmt: skip
             state[place] = 0
         return batch
+
+    def _packed(self) -> Sequence[Any]:
+        return [packed(a) for a in (self._lines, self._events, self._cohort, self._template)]
 
     def _grow(self) -> None:
         """Double the arrays that may be too small for the line at the cursor."""
