@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EARTH_RADIUS_M = 6_371_000.0 * 4 / 3  # effective: refraction of the standard atmosphere included
 RANGE_FOLDED = 1  # the code
-PIXELS = 1600  # along each side of the field; above what 150 dpi show
+PIXELS = 1200  # along each side of the field; above what 150 dpi show
 SUFFIXES = ("pdf", "png", "svg")
 NO_ECHO = "#eeeeea"
 

@@ -35,6 +35,7 @@ def pytest_configure() -> None:
             os.environ.pop(key)
     os.environ.update(
         HOME=_HOME.name,
+        MPLCONFIGDIR=str(Path(_HOME.name) / "matplotlib"),  # its list of fonts takes seconds
         AWS_CONFIG_FILE=os.devnull,
         AWS_SHARED_CREDENTIALS_FILE=os.devnull,
         AWS_EC2_METADATA_DISABLED="true",
