@@ -7,7 +7,7 @@ DuckDB's LogicalOperator classes with typed values, so nothing here parses SQL o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,10 +74,27 @@ NOTHING = Floor("nothing")
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The scans of a query and what of them is surely read."""
+    """The scans of a query and what of them is surely read.
+
+    `stops` says that rows come before all is read, and that the reading ends with enough of them.
+    """
 
     scans: tuple[Scan, ...]
     floor: Floor
+
+    @property
+    def stops(self) -> bool:
+        """Whether a LIMIT, or the reader, may end the only reading there is."""
+        floor = self.floor
+        while floor.rule == "sum" and len(floor.parts) == 1:
+            floor = floor.parts[0]
+        return floor.rule == "stop" and not any(part.rule == "whole" for part in _within(floor))
+
+
+def _within(floor: Floor) -> Iterator[Floor]:
+    for part in floor.parts:
+        yield part
+        yield from _within(part)
 
 
 class UnknownPlan(Exception):

@@ -57,6 +57,9 @@ class Limits:
     max_seconds: float | None = None
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a user may set, resolved.

@@ -121,6 +121,16 @@ def athena_cost_usd(scanned_bytes: int, book: PriceBook | None = None) -> Decima
     return _exact(athena_billed_bytes(scanned_bytes, book) * book.athena_usd_per_tb / TB)
 
 
+def athena_bytes_for(usd: Decimal, book: PriceBook | None = None) -> int:
+    """The most bytes that a scan may have to cost no more than `usd`, 0 where none does.
+
+    Athena asks for whole MB, and for 10 MB at least.
+    """
+    book = book or prices()
+    whole = int(usd * TB / book.athena_usd_per_tb) // MB * MB
+    return whole if whole >= book.athena_minimum_bytes else 0
+
+
 def s3_requests_cost_usd(requests: int, book: PriceBook | None = None) -> Decimal:
     """What so many GET and HEAD requests to S3 Standard cost whoever pays for them."""
     book = book or prices()

@@ -58,6 +58,10 @@ class BudgetRefused(LakeqError):
     exit_code = 3
 
 
+class LimitPassed(BudgetRefused):
+    """The query passed a limit while it ran and was stopped; what it had read is owed."""
+
+
 class AccessDenied(LakeqError):
     """The storage refuses: credentials missing, wrong or expired, or requester pays."""
 

@@ -1,4 +1,8 @@
-"""Limits of one query: refused before it reads anything, by its plan."""
+"""Limits of one query: refused by its plan before it reads anything, or an allowance to run with.
+
+A query is refused when it may pass a limit. One with LIMIT, whose plan cannot say where it ends, is
+refused when it surely would, and else runs until it does.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,26 @@ from lakeq.planner import Plan
 
 
 def passed(limits: Limits, plan: Plan) -> list[str]:
-    """Each of `limits` that `plan` may pass, in words."""
+    """Each of `limits` for which `plan` is refused, in words."""
     found = []
-    if limits.max_usd is not None and plan.high_usd > limits.max_usd:
-        may, limit = cost.dollars(plan.high_usd), cost.dollars(limits.max_usd)
-        found.append(f"it may cost {may}, and max_usd is {limit}")
-    if limits.max_bytes is not None and plan.high_bytes > limits.max_bytes:
-        found.append(f"it may read {plan.high_bytes:,} bytes; max_bytes is {limits.max_bytes:,}")
+    usd, size = (plan.low_usd, plan.low_bytes) if plan.stops else (plan.high_usd, plan.high_bytes)
+    may = "will" if plan.stops or plan.exact else "may"
+    if limits.max_usd is not None and usd > limits.max_usd:
+        amount, limit = cost.dollars(usd), cost.dollars(limits.max_usd)
+        found.append(f"it {may} cost {amount}, and max_usd is {limit}")
+    if limits.max_bytes is not None and size > limits.max_bytes:
+        found.append(f"it {may} read {size:,} bytes, and max_bytes is {limits.max_bytes:,}")
     return found
+
+
+def allowed_bytes(limits: Limits, plan: Plan) -> int | None:
+    """The most bytes that the query may read; None where its plan stays within the limits."""
+    most = [limits.max_bytes] if limits.max_bytes is not None else []
+    if limits.max_usd is not None:
+        most.append(cost.athena_bytes_for(limits.max_usd, plan.prices))
+    if not most or (plan.high_bytes <= min(most) and plan.bounded):
+        return None
+    return min(most)
 
 
 def check(limits: Limits, plan: Plan, rewrites: Sequence[str] = ()) -> None:

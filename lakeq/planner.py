@@ -46,7 +46,9 @@ class Plan:
     The bytes really read lie from `low_bytes` to `high_bytes`, if all rows are fetched. Files and
     row groups are those read at the most. `athena_bytes` is what Athena would read, by its own
     rules. Dollars are those of the price book `prices`; `egress` is what leaves the
-    bucket's region when DuckDB runs outside of it, and 0 for local files.
+    bucket's region when DuckDB runs outside of it, and 0 for local files. `stops` says that a LIMIT
+    may end the reading anywhere in the interval; unless `bounded`, parts are read again and again,
+    and the high bound is of what is likely.
     """
 
     low_bytes: int
@@ -61,6 +63,8 @@ class Plan:
     athena_bytes: int
     tables: tuple[TablePlan, ...]
     prices: PriceBook
+    stops: bool = False
+    bounded: bool = True
 
     @property
     def exact(self) -> bool:
@@ -242,6 +246,8 @@ def _plan(
         athena_bytes=sum(each.athena for each in costs),
         tables=details,
         prices=book,
+        stops=tree.stops,
+        bounded=not any(scan.repeated for scan in tree.scans),
     )
 
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from lakeq import cost, engines, guard, limits, planner
 from lakeq._query_account import Account, s3_bill
+from lakeq.config import NO_LIMITS, Limits
 from lakeq.cost import size
-from lakeq.engines import ResultColumn, Row, Running
-from lakeq.errors import NotFound, UnknownName, UsageError
+from lakeq.engines import Allowance, ResultColumn, Row, Running
+from lakeq.errors import LimitPassed, NotFound, UnknownName, UsageError
 from lakeq.planner import Plan, Planned
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class _Bill:
         used = planner.usage(self.tables.values(), access.reads)
         requests, billed_bytes, billed_requests = s3_bill(access)
         book = self.plan.prices
+        stopped = (error.what,) if isinstance(error, LimitPassed) else ()
         report = Report(
             rows=self.rows,
             seconds=seconds,
@@ -155,7 +157,7 @@ class _Bill:
             truncated=self.truncated,
             plan=self.plan,
             prices_date=book.date,
-            notes=self.notes,
+            notes=(*stopped, *self.notes),
         )
         self.account.settle(access, self.tables, error, rows=self.rows, seconds=seconds)
         return report
@@ -394,11 +396,27 @@ class Ready:
     notes: tuple[str, ...]
     started: float
 
-    def run(self, account: Account, max_rows: int | None = None) -> Result:
-        """Start it; `account` is settled with its result."""
-        how = {"explain": self.explain, "again": self.again}
-        running = self.place.run(self.sql, self.parameters, self.needed, **how)
+    def run(
+        self, account: Account, max_rows: int | None = None, most: Limits = NO_LIMITS
+    ) -> Result:
+        """Start it; `account` is settled with its result. It is stopped when it passes `most`."""
+        running = self.place.run(
+            self.sql,
+            self.parameters,
+            self.needed,
+            explain=self.explain,
+            again=self.again,
+            allowance=self._allowance(most),
+        )
         return Result(running, self, account, max_rows)
+
+    def _allowance(self, most: Limits) -> Allowance:
+        book = self.plan.prices
+        return Allowance(
+            bytes=limits.allowed_bytes(most, self.plan),
+            seconds=most.max_seconds,
+            words=lambda size: f"{cost.dollars(cost.athena_cost_usd(size, book))} on Athena",
+        )
 
 
 def run(
@@ -439,7 +457,7 @@ def run(
         account.reserve(ready.plan, ready.tables)
         if not ready.explain:
             lake.check_unchanged(ready.needed.values())
-        return ready.run(account, max_rows)
+        return ready.run(account, max_rows, settings.limits)
 
 
 def prepare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from lakeq import _plan_scans, query
 from lakeq._packed_files import pack, unpack
 from lakeq.config import Limits, S3Settings, Settings
-from lakeq.errors import BudgetRefused
+from lakeq.errors import BudgetRefused, LimitPassed
 from lakeq.planner import Plan
 from lakeq.query import Report
 from tests.support.counting_server import CountingServer, counting_server
@@ -220,3 +221,46 @@ def test_many_files_are_planned_as_few_are(local: Shapes, shape: str) -> None:
     )
     ready.place.close()
     assert plan_in_bulk(local, SHAPES[shape]) == ready.plan
+
+
+# Limits that are passed while a query runs.
+
+
+def endless(shapes: Shapes, limits: Limits) -> query.Result:
+    """A query that reads on for long: its LIMIT makes the plan say "stops"."""
+    return query.run(
+        "select s.note from shapes.sites s, range(20000) where hash(s.pos, range) = 1 limit 5",
+        datasets=shapes.datasets,
+        lake=shapes,
+        settings=Settings(lake=Path("unused"), threads=1, limits=limits),
+    )
+
+
+def test_a_query_that_passes_its_bytes_is_stopped_within_a_row_group(local: Shapes) -> None:
+    plan = plan_in_bulk(local, "select s.note from shapes.sites s, range(20000) limit 5")
+    limit = plan.low_bytes
+    with pytest.raises(LimitPassed, match="stopped while reading") as stopped:
+        endless(local, Limits(max_bytes=limit)).rows()
+    assert stopped.value.exit_code == 3
+    assert "on Athena" in stopped.value.what
+
+
+def test_a_query_that_passes_its_seconds_is_stopped_within_one_more(local: Shapes) -> None:
+    started = time.perf_counter()
+    with pytest.raises(LimitPassed, match="max_seconds is 0.5"):
+        endless(local, Limits(max_seconds=0.5)).rows()
+    assert time.perf_counter() - started < 5  # 1 s on a machine that does nothing else
+
+
+def test_the_report_of_a_stopped_query_says_what_it_cost(local: Shapes) -> None:
+    result = query.run(
+        "select s.note from shapes.sites s, range(200000)",
+        datasets=local.datasets,
+        lake=local,
+        settings=Settings(lake=Path("unused"), threads=1, limits=Limits(max_seconds=0.3)),
+    )
+    with pytest.raises(LimitPassed):
+        for _ in result.batches():
+            pass
+    assert 0 < result.report.bytes_scanned <= result.report.plan.high_bytes
+    assert "note: stopped after 0.3 s" in str(result.report)

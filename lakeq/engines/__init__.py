@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
+from lakeq.engines._meter import Allowance as Allowance
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from lakeq.snapshot import TableSnapshot
 
 Row = tuple[object, ...]
+UNLIMITED = Allowance()
 
 
 class ResultColumn(NamedTuple):
@@ -101,13 +104,13 @@ class Engine(Protocol):
         *,
         explain: bool = False,
         again: bool = False,
-        max_seconds: float | None = None,
+        allowance: Allowance = UNLIMITED,
     ) -> Running:
         """Start `sql`, which the guard let pass, over `tables` (by qualified name).
 
         With `explain` the query does not run: the rows are the lines of the engine's plan.
-        `again` says that it reads the same parts again and again. After `max_seconds` it is
-        stopped, and what it is asked raises `BudgetRefused`.
+        `again` says that it reads the same parts again and again. Rows of a query that passes its
+        `allowance` fail with `LimitPassed`.
         Raises `QueryFailed` with the engine's own words.
         """
         ...

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from lakeq.engines import Access, Read, ResultColumn, Row
-from lakeq.engines._deadline import Deadline
+from lakeq.engines import UNLIMITED, Access, Allowance, Read, ResultColumn, Row
+from lakeq.engines._meter import Meter
 from lakeq.errors import (
     AccessDenied,
     BadLake,
@@ -70,6 +70,11 @@ PLAN_WITHOUT = (
 TRAILER_BYTES = 8  # of a Parquet file: the footer's length and the magic
 READ_AHEAD_BYTES = 1 << 20  # httpfs fills a buffer of so many when it is asked for fewer
 PLAN_RETRIES = ("", ",build_side_probe_side", ",column_lifetime")
+BYTES_READ = """
+SELECT coalesce(sum(regexp_extract(message, '"bytes":"([0-9]+)"', 1)::BIGINT), 0)
+FROM duckdb_logs WHERE type = 'FileSystem'
+AND contains(message, '"op":"READ"') AND NOT contains(message, 'lakeq-spill')
+"""
 S3_SCHEMES = ("s3://", "s3a://", "s3n://")
 SESSION_SETTINGS = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_endpoint")
 
@@ -81,8 +86,8 @@ class Engine:
         self.settings = settings
         self.secrets: tuple[str, ...] = ()
         self._files: Mapping[str, DataFile] = {}
-        self._deadline: Deadline | None = None
         self.paths: frozenset[str] = frozenset()
+        self.meter: Meter | None = None
 
     @cached_property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -128,18 +133,23 @@ class Engine:
         *,
         explain: bool = False,
         again: bool = False,
-        max_seconds: float | None = None,
+        allowance: Allowance = UNLIMITED,
     ) -> Run:
         """Start `sql` over `tables`; raise `QueryFailed` with DuckDB's own words."""
         with self.explained():
             self._check_reads(sql)
             self._read_as_planned(again=again)
             session = self._prepare(tables)
-            if max_seconds is not None:
-                self._deadline = Deadline(session, max_seconds)
             if explain:
                 sql, parameters = PLAN_LINES, {"lines": _plan(session, sql, parameters)}
+            if allowance:
+                self.meter = Meter(allowance, self._bytes_read(), session.interrupt)
             return Run(self, session, sql, parameters)
+
+    def _bytes_read(self) -> Callable[[], int]:
+        """What tells the bytes read so far, from a session of its own."""
+        log = self.connection.cursor()
+        return lambda: int((log.execute(BYTES_READ).fetchone() or (0,))[0])
 
     def _check_reads(self, sql: str) -> None:
         """Refuse all but one SELECT: `allowed_paths` would let COPY overwrite the data files."""
@@ -207,8 +217,8 @@ class Engine:
 
     def close(self) -> None:
         """Drop the database and what it spilled."""
-        if self._deadline is not None:
-            self._deadline.cancel()
+        if self.meter is not None:
+            self.meter.close()
         if "connection" in self.__dict__:
             self.connection.close()
         if "_spill" in self.__dict__:
@@ -253,26 +263,30 @@ class Engine:
             what = "DuckDB does not take the S3 settings"
             raise UsageError(what, "the settings s3.*", "lakeq config show --origin") from None
 
+    def check_limits(self) -> None:
+        """Raise `LimitPassed` when the query has passed its allowance."""
+        if self.meter is not None:
+            self.meter.check()
+
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """Turn DuckDB's errors into ours, without any secret in the text."""
         import duckdb
 
         try:
-            self._check_time()
+            self.check_limits()
             yield
         except duckdb.Error as error:
-            self._check_time()
+            self.check_limits()
             raise self._named(explain(error, self.secrets, self.paths)) from error
+        except (OSError, ValueError):  # pyarrow's, of a stream that was interrupted
+            self.check_limits()
+            raise
         except RuntimeError as error:
-            self._check_time()
+            self.check_limits()
             if "interrupt" in str(error).lower():
                 raise KeyboardInterrupt from error
             raise
-
-    def _check_time(self) -> None:
-        if self._deadline is not None:
-            self._deadline.check()
 
     def _named(self, error: LakeqError) -> LakeqError:
         """An error about one of several files, with the file that is damaged as its place.
@@ -321,6 +335,7 @@ class Run:
     def fetch(self, count: int) -> Sequence[Row]:
         """At most `count` further rows as Python values; none when the query is done."""
         with self._engine.explained():
+            self._engine.check_limits()
             if not self._zoned:
                 return self._wait(lambda: self._cursor.fetchmany(count))
             if self._rows is None:
@@ -384,6 +399,7 @@ class Run:
         def batches() -> Iterator[pa.RecordBatch]:
             with self._engine.explained():
                 while (batch := self._wait(lambda: next(source, None))) is not None:
+                    self._engine.check_limits()
                     yield batch
 
         return pa.RecordBatchReader.from_batches(source.schema, batches())

@@ -36,6 +36,7 @@ CHILD = """
 import json, resource, sys, time
 from pathlib import Path
 from lakeq.config import Settings
+from lakeq.engines import Allowance
 from lakeq.engines.duckdb import Engine
 from lakeq.errors import LakeqError
 
@@ -46,7 +47,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 engine = Engine(Settings(**place))
 started = time.monotonic()
 try:
-    running = engine.run(sql, {}, {}, max_seconds=float(seconds))
+    running = engine.run(sql, {}, {}, allowance=Allowance(seconds=float(seconds)))
     while running.fetch(10000):
         pass
     outcome = "finished"
