@@ -165,8 +165,10 @@ class Lake:
             across_assemblies=across_assemblies,
             stops=max_rows is not None,
         )
-        ready.place.close()
-        return ready.plan
+        try:
+            return ready.advised()
+        finally:
+            ready.place.close()
 
     def _named(
         self, query: str, params: Mapping[str, object] | None

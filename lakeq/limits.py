@@ -6,7 +6,7 @@ refused when it surely would, and else runs until it does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NoReturn
 
 from lakeq import cost
 from lakeq.config import Limits
@@ -37,11 +37,8 @@ def allowed_bytes(limits: Limits, plan: Plan) -> int | None:
     return min(most)
 
 
-def check(limits: Limits, plan: Plan, rewrites: Sequence[str] = ()) -> None:
-    """Raise `BudgetRefused` when `plan` may pass a limit; `rewrites` say what is cheaper."""
-    found = passed(limits, plan)
-    if not found:
-        return
-    what = "refused before anything was read, at no cost: " + "; ".join(found)
-    hint = "\n         ".join(rewrites) or "raise the limit, or ask for fewer columns or rows"
-    raise BudgetRefused(what, "the query", hint)
+def refuse(limits: Limits, plan: Plan) -> NoReturn:
+    """Raise `BudgetRefused` for a plan that is refused; its cheaper queries are the hint."""
+    what = "refused before anything was read, at no cost: " + "; ".join(passed(limits, plan))
+    hint = "\n         ".join(f"cheaper, {each}" for each in plan.cheaper)
+    raise BudgetRefused(what, "the query", hint or "raise the limit, or ask for less")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from lakeq import _plan_tree, cost
+from lakeq import _plan_options, _plan_tree, cost
 from lakeq._packed_files import PackedFiles
+from lakeq._plan_options import Option
 from lakeq._plan_reads import NOTHING, Cost, Interval
 from lakeq._plan_scans import ScanCost, Scanner, many_files
 from lakeq._plan_tree import Floor, Scan, Tree, UnknownPlan
@@ -39,6 +40,18 @@ class TablePlan:
     columns: tuple[tuple[str, int], ...]
 
 
+class Cheaper(NamedTuple):
+    """A query that takes less: what it leaves out, its text, and its bytes and dollars at most."""
+
+    what: str
+    sql: str
+    high_bytes: int
+    usd: Decimal
+
+    def __str__(self) -> str:
+        return f"{self.what}: {cost.size(self.high_bytes)}, {cost.dollars(self.usd)}: {self.sql}"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a query will read and cost.
@@ -48,7 +61,8 @@ class Plan:
     rules. Dollars are those of the price book `prices`; `egress` is what leaves the
     bucket's region when DuckDB runs outside of it, and 0 for local files. `stops` says that a LIMIT
     may end the reading anywhere in the interval; unless `bounded`, parts are read again and again,
-    and the high bound is of what is likely.
+    and the high bound is of what is likely. `advice` says where bytes are wasted, and `cheaper` has
+    queries that ask for less, the cheapest last.
     """
 
     low_bytes: int
@@ -65,6 +79,8 @@ class Plan:
     prices: PriceBook
     stops: bool = False
     bounded: bool = True
+    advice: tuple[str, ...] = ()
+    cheaper: tuple[Cheaper, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -107,8 +123,21 @@ class Plan:
         lines = [
             f"will read {amount} of {cost.size(self.bytes_total)} in the tables",
             f"{self.files:,} of {self.files_total:,} files, {groups}",
+            *map(str, self.options),
+            *(f"note: {line}" for line in self.advice),
+            *(f"cheaper, {each}" for each in self.cheaper),
         ]
         return "\n".join(lines)
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The query here, in the bucket's region and on Athena: dollars, seconds, bytes."""
+        return _plan_options.options(self)
+
+    @property
+    def cheapest(self) -> Option:
+        """The place that asks the fewest dollars; of equal ones the faster."""
+        return _plan_options.cheapest(self)
 
     def to_dict(self) -> dict[str, object]:
         """The plan as JSON types; dollars become numbers."""
@@ -121,6 +150,9 @@ class Plan:
             "exact": self.exact,
             "prices_date": self.prices.date,
             **{name: float(getattr(self, name)) for name in dollars},
+            "options": [_numbers(option._asdict()) for option in self.options],
+            "advice": list(self.advice),
+            "cheaper": [_numbers(each._asdict()) for each in self.cheaper],
             "tables": [
                 {name: getattr(table, name) for name in table.__slots__ if name != "columns"}
                 | {"columns": dict(table.columns)}
@@ -129,16 +161,22 @@ class Plan:
         }
 
 
+def _numbers(values: Mapping[str, object]) -> dict[str, object]:
+    return {k: float(v) if isinstance(v, Decimal) else v for k, v in values.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A plan, and the tables with only the files that its query needs.
 
-    `again` says that the query reads the same parts again and again, so that a cache pays.
+    `again` says that the query reads the same parts again and again, so that a cache pays; `known`
+    that DuckDB took the query.
     """
 
     plan: Plan
     tables: Snapshots
     again: bool = False
+    known: bool = True
 
 
 def nothing(tables: Snapshots, book: PriceBook) -> Planned:
@@ -160,9 +198,11 @@ def make(
     filters may be others when it runs, so they are not relied on. Where DuckDB serializes no
     plan, nothing is certain but that each table is read once at the most.
     """
+    known = True
     try:
         tree = _plan_tree.read(explain(), stops=stops)
     except UnknownPlan as unknown:
+        known = bool(unknown.scans)
         tree = _everything(tables, unknown.scans)
     if not timeless:
         tree = _plan_tree.without_filters(tree)
@@ -178,7 +218,7 @@ def make(
         for scanner, name, files in zip(scanners, names, survivors, strict=True)
     ]
     again = any(scan.repeated for scan in tree.scans)
-    return Planned(_plan(tables, needed, tree, costs, book), needed, again)
+    return Planned(_plan(tables, needed, tree, costs, book), needed, again, known)
 
 
 def _scanner(scan: Scan, table: TableSnapshot) -> Scanner | Bulk:

@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
@@ -395,6 +395,22 @@ class Ready:
     again: bool
     notes: tuple[str, ...]
     started: float
+    used: tuple[Table, ...]
+    datasets: Mapping[str, Dataset]
+
+    def advised(self) -> Plan:
+        """The plan with advice and with cheaper queries, each of them planned here and now."""
+        from lakeq import _advice
+
+        def planned(text: str) -> Plan | None:
+            found = _planned(
+                self.place, text, self.parameters, self.tables, self.plan.prices, stops=False
+            )
+            return found.plan if found.known else None
+
+        cheaper = _advice.rewrites(self.sql, self.plan, self.used, self.tables, planned)
+        advice = _advice.advice(self.plan, self.used, self.datasets)
+        return replace(self.plan, advice=tuple(advice), cheaper=tuple(cheaper))
 
     def run(
         self, account: Account, max_rows: int | None = None, most: Limits = NO_LIMITS
@@ -453,7 +469,8 @@ def run(
         )
     with account.failing(ready.place, ready.tables):
         account.allowed(ready.serialized)
-        limits.check(settings.limits, ready.plan)
+        if limits.passed(settings.limits, ready.plan):
+            limits.refuse(settings.limits, ready.advised())
         account.reserve(ready.plan, ready.tables)
         if not ready.explain:
             lake.check_unchanged(ready.needed.values())
@@ -509,6 +526,8 @@ def prepare(
             again=planned.again,
             notes=_fallen_behind(allowed.tables, tables, lake, at),
             started=started,
+            used=tuple(allowed.tables),
+            datasets=datasets,
         )
     except BaseException:
         place.close()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lakeq import _plan_scans, query
+from lakeq import _plan_scans, cost, planner, query
 from lakeq._packed_files import pack, unpack
 from lakeq.config import Limits, S3Settings, Settings
 from lakeq.errors import BudgetRefused, LimitPassed
@@ -264,3 +264,59 @@ def test_the_report_of_a_stopped_query_says_what_it_cost(local: Shapes) -> None:
             pass
     assert 0 < result.report.bytes_scanned <= result.report.plan.high_bytes
     assert "note: stopped after 0.3 s" in str(result.report)
+
+
+# Advice
+
+
+def advised(shapes: Shapes, sql: str) -> Plan:
+    ready = query.prepare(
+        sql, datasets=shapes.datasets, lake=shapes, settings=Settings(lake=Path("unused"))
+    )
+    try:
+        return ready.advised()
+    finally:
+        ready.place.close()
+
+
+@pytest.mark.parametrize("shape", ["projection", "join", "partition pruning", "group by", "union"])
+def test_cheaper_queries_run_and_read_less(local: Shapes, shape: str) -> None:
+    plan = advised(local, SHAPES[shape])
+    assert plan.cheaper
+    for cheaper in plan.cheaper:
+        result = query.run(
+            cheaper.sql, datasets=local.datasets, lake=local, settings=Settings(lake=Path("unused"))
+        )
+        result.arrow()
+        assert result.report.bytes_scanned <= cheaper.high_bytes < plan.high_bytes
+
+
+def test_a_refusal_names_three_cheaper_queries(shapes: Shapes, server: CountingServer) -> None:
+    with pytest.raises(BudgetRefused) as refused:
+        asking(shapes, server.url, Limits(max_bytes=1000))("SELECT *, selective text")
+    assert refused.value.hint.count("cheaper, ") == 3
+    assert server.requests == []
+
+
+def test_advice_names_costly_columns_and_what_would_prune(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    large = make(tmp_path_factory.mktemp("large"), rows=12_000)
+    advice = "\n".join(advised(large, "select * from shapes.sites").advice)
+    assert "shapes.sites.info is" in advice
+    assert "shapes.sites is partitioned by contig" in advice
+    assert "shapes.sites is sorted by pos" in advice
+
+
+@given(st.integers(0, 10**13), st.integers(0, 10**5), st.integers(0, 10**13))
+def test_the_cheapest_place_asks_no_more_than_any_other(size: int, gets: int, athena: int) -> None:
+    plan = replace(
+        planner.nothing({}, cost.prices()).plan,
+        low_bytes=size,
+        high_bytes=size,
+        low_requests=gets,
+        high_requests=gets,
+        athena_bytes=athena,
+    )
+    assert all(plan.cheapest.high_usd <= option.high_usd for option in plan.options)
+    assert len(plan.options) == (3 if gets else 2)

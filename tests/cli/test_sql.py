@@ -376,3 +376,23 @@ def test_a_limit_on_memory_is_kept(cohort_lake: Lake) -> None:
     code, peak = peak_kib(cohort_lake, "sql", query, **limits)
     assert code in (0, 1)
     assert peak * 1024 < 1.25 * 150_000_000 + 100_000_000  # the limit, and Python with DuckDB
+
+
+def test_a_dry_run_says_what_it_would_read_and_reads_nothing(sql: Command) -> None:
+    query = "select gene from clinvar.grch37 where is_pathogenic"
+    told = sql(query, "--dry-run")
+    assert told.code == 0
+    assert "will read " in told.out.decode()
+    assert "Athena" in told.out.decode()
+    plan = json.loads(sql(query, "--dry-run", "--format", "json").out)
+    report = json.loads(sql(query, "--report", "json", "-o", "/dev/null", "--format", "csv").err)
+    assert plan["low_bytes"] <= report["bytes_scanned"] <= plan["high_bytes"]
+    assert report["plan"]["high_bytes"] == plan["high_bytes"]
+
+
+def test_over_budget_is_exit_code_3(sql: Command) -> None:
+    done = sql("select * from clinvar.grch37", "--max-bytes", "10")
+    assert done.code == 3
+    assert done.out == b""
+    assert "refused before anything was read" in done.err
+    assert sql("select * from clinvar.grch37", "--max-usd", "0.5").code == 0

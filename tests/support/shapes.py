@@ -120,6 +120,7 @@ def dataset() -> Dataset:
             format="made",
             columns=tuple(Column(column, type_, "made") for column, type_ in columns.items()),
             partition_by=("contig",),
+            sort_by=("pos",),
         )
         for name, columns in TABLES.items()
     }
