@@ -212,15 +212,11 @@ class Bulk:
         if not chunks:
             zeros = np.zeros(len(groups), dtype=np.int64)
             return zeros, zeros, zeros, zeros
-        ways = [self._merged([chunks[place] for place in order]) for order in self.layout.orders]
-        sizes, counts = zip(*ways, strict=True)
-        least, most = np.minimum.reduce(sizes), np.maximum.reduce(sizes)
-        fewest, requests = np.minimum.reduce(counts), np.maximum.reduce(counts)
+        most, requests = self._merged(chunks)
         if not self.scanner.filters:
             whole, span = self._whole(groups, chunks)
-            least, most = np.where(whole, span, least), np.where(whole, span, most)
-            fewest, requests = np.where(whole, 1, fewest), np.where(whole, 1, requests)
-        least, fewest = self._surely(groups, least, fewest)
+            most, requests = np.where(whole, span, most), np.where(whole, 1, requests)
+        least, fewest = self._surely(groups, most, requests)
         if self.scanner.scan.dynamic:
             requests = np.full(len(groups), len(chunks))
         return least, most, fewest, requests

@@ -45,14 +45,13 @@ class ScanCost:
 class _Layout:
     """Where a scan's columns and filters are among the leaves of files of one layout.
 
-    `wanted` has the leaf and whether a filter of its own tests it; `orders` are the orders in which
-    DuckDB may take them, of which there are several where it numbers the fields of a struct anew;
+    `wanted` has the leaf and whether a filter of its own tests it, in the order of the table, since
+    DuckDB sees all columns of the view first and then drops those that no one needs;
     `asked` are the leaves that an engine which reads single fields of structs takes.
     """
 
     width: int
     wanted: tuple[tuple[int, bool], ...]
-    orders: tuple[tuple[int, ...], ...]
     asked: frozenset[int]
     places: Mapping[tuple[int, Fields], int]
 
@@ -131,18 +130,14 @@ class Scanner:
             by_column.setdefault(leaf.column, []).append(index)
         wanted: dict[int, bool] = {}
         asked: set[int] = set()
-        parts: list[int] = []
-        for column in self.scan.columns:
+        for column in sorted(self.scan.columns, key=lambda column: column.number):
             described = self.table.columns[column.number]
             indexes = by_column.get(described.name, ())
             wanted.update(dict.fromkeys(indexes, column.number in self.testing))
             asked.update(self._asked(column, leaves, indexes))
-            if described.duckdb_type.startswith("STRUCT"):
-                parts += indexes
         return _Layout(
             width=len(leaves),
             wanted=tuple(wanted.items()),
-            orders=tuple(_orders(list(wanted), set(parts))),
             asked=frozenset(asked),
             places=self._places(leaves),
         )
@@ -233,14 +228,13 @@ class Scanner:
         ]
         if not wanted:
             return NOTHING
-        ways = [merged([wanted[place] for place in order]) for order in layout.orders]
-        sizes = [sum(head.length for head in heads) for heads in ways]
-        counts = [len(heads) for heads in ways]
-        least, most, fewest, requests = min(sizes), max(sizes), min(counts), max(counts)
+        heads = merged(wanted)
+        most, requests = sum(head.length for head in heads), len(heads)
         if not self.filters:
             whole = span(footer_, number)
             if whole_group(wanted, whole):
-                least, most, fewest, requests = whole, whole, 1, 1
+                most, requests = whole, 1
+        least, fewest = most, requests
         if self.scan.dynamic:
             requests = len(wanted)
         if self._may_be_skipped(footer_, number):
@@ -273,15 +267,6 @@ class Scanner:
             ]
             sizes.append((sum(chunks), len(chunks)))
         return min(sizes)
-
-
-def _orders(leaves: Sequence[int], parts: set[int]) -> Iterator[tuple[int, ...]]:
-    """The places of `leaves` in the orders that DuckDB may take them; `parts` are of structs."""
-    places = range(len(leaves))
-    yield tuple(places)
-    if parts:
-        first = sorted(places, key=lambda place: leaves[place] not in parts)
-        yield from {tuple(first), tuple(sorted(places, key=lambda place: leaves[place] in parts))}
 
 
 def many_files(scanner: Scanner) -> bool:
