@@ -58,10 +58,14 @@ def own_tables(
             batches[batch.table].append(batch.rows)
         if notes is not None:
             notes.update(context.notes)
-        return {
-            name: pa.Table.from_batches(parts, arrow_schema(chosen[name]))
-            for name, parts in batches.items()
-        }
+        return {name: plain(parts, arrow_schema(chosen[name])) for name, parts in batches.items()}
+
+
+def plain(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """The rows of some batches; texts may come as dictionaries."""
+    if not batches:
+        return schema.empty_table()
+    return pa.concat_tables([pa.Table.from_batches([batch]).cast(schema) for batch in batches])
 
 
 def header_of(source: SourceObject) -> Header:
