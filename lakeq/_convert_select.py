@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Objects of a dataset's archive by what their keys tell; `keys` names or is a template."""
+    """Objects of a dataset's archive by what their keys tell; `keys` names or is a template.
+
+    `new_only` leaves out those that all tables in question have rows of already.
+    """
 
     wanted: Wanted
     keys: str = ""
+    new_only: bool = False
 
 
 def selected(dataset: Dataset, storage: Storage, selection: Selection) -> Iterator[SourceObject]:

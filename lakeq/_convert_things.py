@@ -81,7 +81,7 @@ class Things:
     """What a dataset's tables in the lake hold, by object and by thing."""
 
     def __init__(self, lake: IcebergLake, dataset: Dataset, identities: Identities) -> None:
-        self.uris: set[str] = set()
+        self.uris: dict[str, set[str]] = {}  # object -> the tables that have rows of it
         self._by_key: defaultdict[str, dict[str, Holding]] = defaultdict(dict)
         prefix = f"{dataset.name}."
         names = [name for name in lake.tables() if name.startswith(prefix)]
@@ -91,7 +91,7 @@ class Things:
                     self._add(identities.of(uri), uri, name.removeprefix(prefix), rows, file.path)
 
     def _add(self, identity: Identity | None, uri: str, table: str, rows: int, path: str) -> None:
-        self.uris.add(uri)
+        self.uris.setdefault(uri, set()).add(table)
         if identity is None:
             return
         held = self._by_key[identity.key].setdefault(uri, Holding(uri, identity))

@@ -221,6 +221,7 @@ class Lake:
         start: Moment | None = None,
         end: Moment | None = None,
         keys: str = "",
+        new_only: bool = False,
         tables: Sequence[str] | None = None,
         panel: str | Path | None = None,
         options: ReadOptions | None = None,
@@ -237,7 +238,8 @@ class Lake:
         Instead of `objects`, `site`, `start` and `end` choose from the dataset's archive, whose
         listing is read only where such objects can lie. Times are UTC, from `start` until before
         `end`; a date as `end` includes that day. `keys` names another template of the catalog
-        than its first, or is one, for a mirror of the archive.
+        than its first, or is one, for a mirror of the archive. `new_only` leaves out what the
+        lake has in all these tables already, whatever became of the object since.
 
         `options` say how objects are read: strictly or not, which regions, which samples.
 
@@ -258,7 +260,7 @@ class Lake:
             self._iceberg,
             storage,
             described,
-            _chosen(objects, site, start, end, keys),
+            _chosen(objects, site, start, end, keys, new_only=new_only),
             table_names=[table] if table else tables,
             panel=panel,
             options=options,
@@ -446,20 +448,22 @@ def _chosen(
     start: Moment | None,
     end: Moment | None,
     keys: str,
+    *,
+    new_only: bool,
 ) -> Sequence[str] | Selection:
     """The objects named, or what is asked of the archive."""
     from lakeq._convert_select import Selection
     from lakeq.keys import Wanted
 
     sites = (site,) if isinstance(site, str) and site else tuple(site)
-    if not (sites or start or end or keys):
+    if not (sites or start or end or keys or new_only):
         if not objects:
             raise UsageError("no object is named", "the ingest", "name objects, or site and time")
         return [str(given) for given in objects]
     if objects:
         what = "objects are named, and chosen by site or time as well"
         raise UsageError(what, "the ingest", "do one or the other")
-    return Selection(Wanted.of({"site": sites}, start, end), keys)
+    return Selection(Wanted.of({"site": sites}, start, end), keys, new_only)
 
 
 def new_catalog(  # what the command line gives, one by one

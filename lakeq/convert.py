@@ -38,6 +38,7 @@ __all__ = ["IngestReport", "ObjectReport", "Selection", "ingest"]
 Progress = Callable[[str, int, int], None]  # object, its raw bytes read so far, its raw bytes
 BATCH_OBJECTS = 100  # objects in one commit: bounds what an error can cost
 MANY = 1 << 62  # rows that a dry run takes an object for
+PRESENT = "objects that the lake has already"
 SKIPPED = "objects that the dataset skips by name"
 
 
@@ -121,12 +122,20 @@ class Job:
     def sources(self, objects: Sequence[str | Path] | Selection) -> Iterator[SourceObject]:
         """The objects, found and pinned, without those that the dataset skips by name."""
         if isinstance(objects, Selection):
-            return filter(self._not_skipped, selected(self.dataset, self._storage, objects))
+            found = selected(self.dataset, self._storage, objects)
+            new = filter(self._is_new, found) if objects.new_only else found
+            return filter(self._not_skipped, new)
         return filter(self._not_skipped, self._storage.expand(objects, self._all_tables))
 
     @property
     def _all_tables(self) -> tuple[Table, ...]:
         return tuple(self.dataset.tables.values())
+
+    def _is_new(self, source: SourceObject) -> bool:
+        held = self.in_lake.uris.get(source.uri, set())
+        new = not self.tables.keys() <= held
+        self._notes.update([] if new else [PRESENT])
+        return new
 
     def _not_skipped(self, source: SourceObject) -> bool:
         name = source.uri.rpartition("/")[2]

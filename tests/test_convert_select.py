@@ -60,10 +60,11 @@ def ingest(
     start: Moment | None = None,
     end: Moment | None = None,
     keys: str = "",
+    new_only: bool = False,
     dry_run: bool = False,
 ) -> IngestReport:
     storage = Storage(Settings(lake=lake.folder, s3=S3Settings(endpoint_url=proxy.url)))
-    selection = Selection(Wanted.of({"site": sites}, start, end), keys)
+    selection = Selection(Wanted.of({"site": sites}, start, end), keys, new_only)
     return convert.ingest(lake, storage, archive, selection, dry_run=dry_run)
 
 
@@ -125,3 +126,18 @@ def test_what_the_keys_do_not_tell_is_refused(
     with pytest.raises(UnknownName, match="no field of the keys named 'site'"):
         ingest(lake, proxy, archive, "kaa", keys="s3://b/{station}/{name}")
     assert proxy.requests == []
+
+
+def test_what_the_lake_has_already_is_left_out_when_only_new_objects_are_wanted(
+    lake_dir: Path, proxy: CountingProxy, archive: Dataset
+) -> None:
+    lake = lake_at(lake_dir)
+    ingest(lake, proxy, archive, "kaa", start="2019-07-15", end="2019-07-15T13:00")
+    proxy.requests.clear()
+    report = ingest(
+        lake, proxy, archive, "kaa", start="2019-07-15", end="2019-07-15", new_only=True
+    )
+    assert names(report) == ["2019/07/15/kaa/20190715_230000.whole"]
+    assert report.notes["objects that the lake has already"] == 2
+    assert len(proxy.read(".whole")) == 1
+    assert sorted(lake.read_table("puzzle.pieces")["n"].to_pylist()) == [100, 112, 123]

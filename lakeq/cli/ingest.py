@@ -44,6 +44,7 @@ MAX_TOLD = 20  # lines about objects that hold the same thing; --report json has
     help="Up to this UTC date, its day included, or before this time.",
 )
 @click.option("--keys", default="", metavar="NAME", help="Template of keys, if not the usual one.")
+@click.option("--new-only", is_flag=True, help="Leave out what the lake has of them already.")
 @click.option("--tables", metavar="NAMES", help="Only these tables, with commas between.")
 @click.option("--panel", metavar="FILE", help="Which population each sample belongs to.")
 @click.option("--no-panel", is_flag=True, help="Ingest without populations.")
@@ -79,6 +80,7 @@ def ingest(
     start: str | None,
     end: str | None,
     keys: str,
+    new_only: bool,
     tables: str | None,
     panel: str | None,
     no_panel: bool,
@@ -117,6 +119,7 @@ def ingest(
             start=start,
             end=end,
             keys=keys,
+            new_only=new_only,
             tables=None if tables is None else [name.strip() for name in tables.split(",")],
             panel="" if no_panel else panel,
             options=options,
