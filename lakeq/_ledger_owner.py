@@ -8,7 +8,6 @@ its own). Of a process in another place nothing can be known; its reservations l
 from __future__ import annotations
 
 import os
-import platform
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -43,7 +42,7 @@ def _here(pid: int) -> Owner:
     except OSError:
         namespace = ""
     boot = _text(_PROC / "sys/kernel/random/boot_id")
-    return Owner(platform.node(), boot, namespace, pid, _status(pid)[0])
+    return Owner(os.uname().nodename, boot, namespace, pid, _status(pid)[0])
 
 
 def is_gone(owner: Owner, begun: datetime, now: datetime) -> bool:

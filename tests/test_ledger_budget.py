@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+import lakeq
 from lakeq import _ledger_owner, config
 from lakeq.api import Lake
 from lakeq.errors import BudgetRefused
@@ -73,6 +74,22 @@ def test_a_refused_query_asks_the_storage_for_nothing(
     assert raised.value.exit_code == 3
     (line,) = lines(tmp_path / "own.db")
     assert (line["outcome"], line["bytes"], line["usd"]) == ("refused", 0, "0")
+
+
+def test_a_query_that_nobody_can_bound_is_refused_where_there_is_a_budget(
+    cohort_lake: Lake, tmp_path: Path
+) -> None:
+    query = (
+        "with recursive n(i, pos) as (select 0, 0 union all select i + 1, v.pos from n "
+        "join thousand_genomes.variants v on v.pos > n.pos where i < 2) select max(i) from n"
+    )
+    free = lakeq.connect(cohort_lake.settings.lake, ledger=tmp_path / "own.db")
+    assert free.sql(query).rows() == [(2,)]
+    held = lakeq.connect(
+        cohort_lake.settings.lake, ledger=tmp_path / "own.db", budget=[{"usd": 1000}]
+    )
+    with pytest.raises(BudgetRefused):
+        held.sql(query)
 
 
 @pytest.mark.parametrize(
