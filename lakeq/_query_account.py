@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lakeq import cost
@@ -16,12 +16,11 @@ from lakeq.ledger import Ledger, Line, Run, Scanned, outcome_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakeq.config import Settings
+    from lakeq.config import Limits, Settings
     from lakeq.planner import Plan
     from lakeq.snapshot import TableSnapshot
 
 DIGEST_BYTES = 4 << 20  # of rows in Arrow; more, as lists can be, take longer than to read them
-UNBOUNDED = 2**60  # bytes; a plan gives as many where a scan repeats nobody knows how often
 
 
 class Account:
@@ -49,14 +48,21 @@ class Account:
         self.run.allow()
         self._serialized = serialized
 
-    def reserve(self, plan: Plan, tables: Mapping[str, TableSnapshot]) -> None:
-        """Set aside the most that the query can cost; `BudgetRefused` where a budget lacks it."""
-        most = most_usd(plan)
-        if plan.high_bytes >= UNBOUNDED and not self.run.is_budgeted:
-            most = cost.athena_cost_usd(plan.bytes_total, self.book)  # a guess, checked by nothing
+    def reserve(self, plan: Plan, tables: Mapping[str, TableSnapshot], limits: Limits) -> Limits:
+        """Set aside the most that the query can cost; `BudgetRefused` where a budget lacks it.
+
+        Returns the limits to run with: a query that its plan cannot bound is stopped, where there
+        is a budget, when it passes what was set aside, `max_usd` or what is likely.
+        """
+        scan = plan.high_usd
+        if not plan.bounded and self.run.is_budgeted:
+            scan = plan.high_usd if limits.max_usd is None else limits.max_usd
+            limits = replace(limits, max_usd=scan)
         snapshots = {name: table.snapshot_id for name, table in tables.items()}
+        most = cost.total([scan, plan.s3_usd, plan.egress_usd])
         planned = (plan.low_bytes, plan.high_bytes)
         self.run.reserve(most, planned=planned, tables=snapshots)
+        return limits
 
     def saw(self, rows: Sequence[Row]) -> None:
         """Some rows have been passed on as Python values."""
@@ -122,11 +128,6 @@ class Account:
             found = digester.digest(ordered=is_ordered(self._serialized))
             return found if found and found.rows == rows else None
         return None
-
-
-def most_usd(plan: Plan) -> Decimal:
-    """The most that a query can cost: its scan at Athena's price, its requests and its egress."""
-    return cost.total([plan.high_usd, plan.s3_usd, plan.egress_usd])
 
 
 def s3_bill(access: Access) -> tuple[int, int, int]:

@@ -34,7 +34,7 @@ from lakeq._ledger_store import Values
 from lakeq._ledger_text import abridged, encoded, error_text, without_secrets
 from lakeq.alerts import Alert, tell
 from lakeq.budget import Budget, Spender
-from lakeq.errors import BudgetRefused, QueryRefused
+from lakeq.errors import BudgetRefused, LimitPassed, QueryRefused
 
 FILE_NAME = "ledger.db"
 T = TypeVar("T")
@@ -295,7 +295,8 @@ class Run:
 
     def fail(self, error: BaseException) -> None:
         """End a run that read nothing, by the error that stopped it."""
-        refused = isinstance(error, QueryRefused | BudgetRefused)
+        stopped = isinstance(error, LimitPassed)
+        refused = isinstance(error, QueryRefused | BudgetRefused) and not stopped
         outcome = "refused" if refused else outcome_of(error)
         self.settle([Line(self.kind, bytes=0, count=0)], outcome, error=error)
 

@@ -471,10 +471,10 @@ def run(
         account.allowed(ready.serialized)
         if limits.passed(settings.limits, ready.plan):
             limits.refuse(settings.limits, ready.advised())
-        account.reserve(ready.plan, ready.tables)
+        most = account.reserve(ready.plan, ready.tables, settings.limits)
         if not ready.explain:
             lake.check_unchanged(ready.needed.values())
-        return ready.run(account, max_rows, settings.limits)
+        return ready.run(account, max_rows, most)
 
 
 def prepare(

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import lakeq
 from lakeq import _ledger_owner, config
+from lakeq._query_account import Account
 from lakeq.api import Lake
 from lakeq.errors import BudgetRefused
 from lakeq.ledger import Ledger, Line, Run
@@ -76,20 +77,21 @@ def test_a_refused_query_asks_the_storage_for_nothing(
     assert (line["outcome"], line["bytes"], line["usd"]) == ("refused", 0, "0")
 
 
-def test_a_query_that_nobody_can_bound_is_refused_where_there_is_a_budget(
-    cohort_lake: Lake, tmp_path: Path
+@pytest.mark.parametrize(("budget", "most"), [([{"usd": 5}], Decimal("0.00005")), ([], None)])
+def test_a_query_that_nobody_can_bound_runs_with_what_was_set_aside_as_its_limit(
+    cohort_lake: Lake, tmp_path: Path, budget: list[dict[str, int]], most: Decimal | None
 ) -> None:
     query = (
-        "with recursive n(i, pos) as (select 0, 0 union all select i + 1, v.pos from n "
-        "join thousand_genomes.variants v on v.pos > n.pos where i < 2) select max(i) from n"
+        "with recursive n(i) as (select 0 union all select max(n.i) + 1 from n, "
+        "thousand_genomes.variants v where n.i < 5 and v.pos > n.i having count(*) > 0) "
+        "select max(i) from n"
     )
-    free = lakeq.connect(cohort_lake.settings.lake, ledger=tmp_path / "own.db")
-    assert free.sql(query).rows() == [(2,)]
-    held = lakeq.connect(
-        cohort_lake.settings.lake, ledger=tmp_path / "own.db", budget=[{"usd": 1000}]
-    )
-    with pytest.raises(BudgetRefused):
-        held.sql(query)
+    lake = lakeq.connect(cohort_lake.settings.lake, ledger=tmp_path / "own.db", budget=budget)
+    plan = lake.plan(query)
+    assert not plan.bounded
+    account = Account(lake.settings, query, {}, {})
+    assert account.reserve(plan, {}, lake.settings.limits).max_usd == most
+    assert lake.sql(query).rows() == [(5,)]
 
 
 @pytest.mark.parametrize(
