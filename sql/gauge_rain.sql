@@ -10,11 +10,13 @@
 -- param: radius_km float = 1.0  the cell nearest to the gauge counts, at most so far from it
 -- param: max_gap_minutes float = 15  longer times between volumes are not bridged
 --
--- Rate (mm/h) of a volume: from the largest DBZH of the lowest cut in the nearest cell of 0.01 degrees that has one, of
--- equally near cells the strongest; no such cell within radius_km is no rain (an echo that only higher cuts see has not
--- reached the ground). Scans of the lowest cut within one volume (SAILS) count as one, with the strongest of them. Between two volumes the rate changes evenly, and is integrated over time. Where
--- they lie more than max_gap_minutes apart, nothing is assumed: minutes_observed says how much of the hour the rain is of,
--- minutes_missing the rest, and rain_mm is NULL where nothing was observed. Volumes that lack their lowest cut do not count.
+-- Rate (mm/h) of a volume: from the largest DBZH of the lowest cut in the nearest cell of 0.01 degrees that has one,
+-- of equally near cells the strongest; no such cell within radius_km is no rain (an echo that only higher cuts see
+-- has not reached the ground). Scans of the lowest cut within one volume (SAILS) count as one, with the strongest of
+-- them. Between two volumes the rate changes evenly, and is integrated over time. Where they lie more than
+-- max_gap_minutes apart, nothing is assumed: minutes_observed says how much of the hour the rain is of,
+-- minutes_missing the rest, and rain_mm is NULL where nothing was observed. Volumes that lack their lowest cut do not
+-- count.
 WITH lowest AS (
     SELECT volume_time, min(fixed_angle) AS angle
     FROM nexrad.sweeps

@@ -133,6 +133,15 @@ def compare_codes(codes: xr.DataArray, file: Any, scan: int, moment: str) -> Non
         np.testing.assert_array_equal(codes.values[number], expected)
 
 
+def test_order_of_time_is_that_of_xradar_too(volumes: Any) -> None:
+    real = volumes("KDMX20250101_225441_V06")
+    ours = real.tree(order="time")["sweep_1"].to_dataset(inherit=False)
+    theirs = radar.xradar_tree(real.path, first_dim="time", sweep=1)["sweep_1"]
+    for name in ("DBZH", "VRADH", "WRADH", "azimuth", "elevation", "range"):
+        assert ours[name].dims == theirs[name].dims
+        np.testing.assert_array_equal(ours[name].values, theirs[name].values)
+
+
 def test_masked_values_are_nan_where_py_art_masks(volumes: Any) -> None:
     real = volumes("KDMX20250101_225441_V06")
     masked = real.tree(sweeps=(1,), moments=("VRADH",), order="time", values="masked")

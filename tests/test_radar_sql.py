@@ -187,13 +187,13 @@ def rainy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, list[Path]]:
     return radar.lake_of(folder / "lake", paths, ("volumes", "sweeps", "grid")), paths
 
 
-def rate_mm_h(path: Path) -> float:
-    """The rate over the gauge: Z = 300 R^1.4 of the strongest gate of the cell nearest to it."""
+def rate_mm_h(path: Path, gauge: Mapping[str, float] = GAUGE) -> float:
+    """The rate over a gauge: Z = 300 R^1.4 of the strongest gate of the cell nearest to it."""
     low = Gates(path, [0])
     rows = np.floor(low.latitude * 100 + 1e-6)
     columns = np.floor(low.longitude * 100 + 1e-6)
-    north = (rows + 0.5) / 100 - GAUGE["latitude"]
-    east = ((columns + 0.5) / 100 - GAUGE["longitude"]) * np.cos(np.radians(GAUGE["latitude"]))
+    north = (rows + 0.5) / 100 - gauge["latitude"]
+    east = ((columns + 0.5) / 100 - gauge["longitude"]) * np.cos(np.radians(gauge["latitude"]))
     away = 111.195 * np.hypot(north, east)
     if away.min() > 1:
         return 0.0
@@ -221,6 +221,21 @@ def test_rain_is_integrated_over_time_and_gaps_are_stated(rainy: tuple[Lake, lis
         assert row["minutes_observed"] + row["minutes_missing"] == pytest.approx(60)
     assert [row["volumes"] for row in rows] == [6, 6]
     assert rows[0]["rain_mm"] > 1
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude"),
+    [(31.337, -97.895), (31.448, -97.842), (31.664, -97.740), (32.803, -97.096)],
+)
+def test_rates_of_a_real_storm_are_those_of_the_gates_over_the_gauge(
+    storm: Lake, tmp_path: Path, latitude: float, longitude: float
+) -> None:
+    gauge = {"latitude": latitude, "longitude": longitude}
+    (row,) = ask(storm, "gauge_rain", **DAY, **gauge)
+    expected = rate_mm_h(radar.real_volume(STORM, tmp_path), gauge)
+    assert expected > 0
+    assert row["largest_rate_mm_h"] == pytest.approx(expected, abs=0.005)
+    assert (row["rain_mm"], row["minutes_observed"], row["volumes"]) == (None, 0, 1)
 
 
 def test_a_gap_is_bridged_only_when_asked(rainy: tuple[Lake, list[Path]]) -> None:
