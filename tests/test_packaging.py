@@ -51,7 +51,8 @@ def test_the_wheel_holds_every_module_and_no_other_package(wheel: zipfile.ZipFil
 @pytest.mark.slow
 def test_the_wheel_names_its_command_and_licence(wheel: zipfile.ZipFile) -> None:
     entries = wheel.read(f"lakeq-{VERSION}.dist-info/entry_points.txt").decode()
-    assert "lakeq = lakeq.cli:main" in entries
+    assert "[console_scripts]\nlakeq = lakeq.cli:main" in entries
+    assert "[xarray.backends]\nlakeq = lakeq.xarray_engine:LakeqBackend" in entries
     assert f"lakeq-{VERSION}.dist-info/licenses/LICENSE" in wheel.namelist()
 
 
