@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lakeq.catalog import Catalog, Column, Dataset, Table
     from lakeq.config import Settings
     from lakeq.convert import IngestReport
-    from lakeq.formats import ReadOptions
     from lakeq.keys import Moment
     from lakeq.lake import IcebergLake
     from lakeq.ledger import Ledger
@@ -224,7 +223,9 @@ class Lake:
         new_only: bool = False,
         tables: Sequence[str] | None = None,
         panel: str | Path | None = None,
-        options: ReadOptions | None = None,
+        strict: bool = False,
+        region: str | Sequence[str] = (),
+        samples: Sequence[str] | None = None,
         dry_run: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> IngestReport:
@@ -241,12 +242,15 @@ class Lake:
         than its first, or is one, for a mirror of the archive. `new_only` leaves out what the
         lake has in all these tables already, whatever became of the object since.
 
-        `options` say how objects are read: strictly or not, which regions, which samples.
+        `strict` refuses an object that deviates from its format's specification anywhere. `region`
+        (22:16050000-17000000, one or several) limits the rows to what overlaps one, `samples` to
+        the calls of these.
 
         Raises `BadSource` for a bad object, `NotFound`, `AccessDenied` and `StorageUnavailable`
         for one that cannot be read; the lake is then as before.
         """
         from lakeq import _work_account, convert
+        from lakeq.formats import ReadOptions
         from lakeq.storage import Storage
 
         name, _, table = dataset.partition(".")
@@ -263,7 +267,11 @@ class Lake:
             _chosen(objects, site, start, end, keys, new_only=new_only),
             table_names=[table] if table else tables,
             panel=panel,
-            options=options,
+            options=ReadOptions(
+                strict,
+                (region,) if isinstance(region, str) else tuple(region),
+                None if samples is None else tuple(samples),
+            ),
             dry_run=dry_run,
             progress=progress,
         )

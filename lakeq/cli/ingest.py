@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from lakeq.convert import IngestReport, ObjectReport
-    from lakeq.formats import ReadOptions
 
 AWS_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]\Z")
 PATIENCE_S = 2.0  # shorter work needs no progress bar
@@ -108,10 +107,10 @@ def ingest(
     """
     if panel is not None and no_panel:
         raise UsageError("--panel and --no-panel exclude each other", "lakeq ingest")
-    options = _options(strict, regions, samples)
     visible = sys.stderr.isatty() and not no_progress
     before_compiling.append(lambda: click.echo(COMPILING, err=True))
     with Bar(visible=visible) as bar:
+        region = _genomic(regions)
         done = connect().ingest(
             dataset,
             list(objects),
@@ -122,7 +121,9 @@ def ingest(
             new_only=new_only,
             tables=None if tables is None else [name.strip() for name in tables.split(",")],
             panel="" if no_panel else panel,
-            options=options,
+            strict=strict,
+            region=region,
+            samples=None if samples is None else _names(samples),
             dry_run=dry_run,
             progress=bar,
         )
@@ -133,13 +134,11 @@ def ingest(
         click.echo(neutral_lines(_told(done)), err=True)
 
 
-def _options(strict: bool, regions: tuple[str, ...], samples: str | None) -> ReadOptions:
-    from lakeq.formats import ReadOptions
-
+def _genomic(regions: tuple[str, ...]) -> tuple[str, ...]:
+    """The regions of a genome among those given; one of AWS is that of the buckets."""
     for name in filter(AWS_REGION.match, regions):
         set_option("region", name)
-    regions = tuple(name for name in regions if not AWS_REGION.match(name))
-    return ReadOptions(strict, regions, None if samples is None else _names(samples))
+    return tuple(name for name in regions if not AWS_REGION.match(name))
 
 
 def _names(samples: str) -> tuple[str, ...]:
