@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from lakeq import redact
 from lakeq.errors import (
     AccessDenied,
     LakeqError,
@@ -203,7 +204,8 @@ class Buckets:
             return boto3.session.Session(profile_name=profile or None)
         except ProfileNotFound as error:
             hint = "see `aws configure list-profiles`"
-            raise UsageError(f"no AWS profile named {profile!r}", "--profile", hint) from error
+            what = f"no AWS profile named {profile!r}"
+            raise UsageError(what, "--profile", hint) from redact.bare(error)
 
     def _new_client(self, anonymous: bool, region: str) -> Any:
         from botocore import UNSIGNED
@@ -221,6 +223,8 @@ class Buckets:
             response_checksum_validation="when_required",
         )
         session = self._session()
+        if not anonymous:
+            redact.remember_session(session)
         return session.client("s3", region_name=region, endpoint_url=endpoint, config=config)
 
 
@@ -298,12 +302,14 @@ def called(call: Any, uri: str, access: Access) -> Any:
         return call()
     except S3UploadFailedError as error:
         if not isinstance(cause := error.__context__, ClientError):
-            raise StorageUnavailable(f"the upload failed: {error}", uri, "try again") from error
-        raise _answered(cause.response, uri, access) from error
+            raise StorageUnavailable(
+                f"the upload failed: {error}", uri, "try again"
+            ) from redact.bare(error)
+        raise _answered(cause.response, uri, access) from redact.bare(error)
     except ClientError as error:
-        raise _answered(error.response, uri, access) from error
+        raise _answered(error.response, uri, access) from redact.bare(error)
     except BotoCoreError as error:
-        raise _unanswered(error, uri) from error
+        raise _unanswered(error, uri) from redact.bare(error)
 
 
 def _unanswered(error: Exception, uri: str) -> LakeqError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from lakeq import redact
 from lakeq.cost import dollars
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _publish(topic: str, subject: str, message: str, settings: Settings) -> None
 
     region = topic.split(":")[3] if topic.count(":") >= 5 else None
     session = boto3.Session(profile_name=settings.s3.profile or None)
+    redact.remember_session(session)
     client = session.client("sns", region_name=region)  # AWS_ENDPOINT_URL_SNS is boto3's own
     client.publish(TopicArn=topic, Subject=subject, Message=message)
 

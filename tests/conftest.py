@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support import bcftools as _bcftools
+from tests.support import canary
 from tests.support.required import IN_CI
 from tests.support.s3 import CREDENTIALS, REGION, S3, moto_server
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 settings.register_profile("lakeq", deadline=None, derandomize=IN_CI, print_blob=True)
 settings.load_profile("lakeq")
 
+WATCH = canary.watch()
 _HOME = tempfile.TemporaryDirectory(prefix="lakeq-home-")
 
 
@@ -52,6 +54,13 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has its own config, data and cache folders."""
     for kind in ("CONFIG", "DATA", "CACHE", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / "xdg" / kind.lower()))
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials_in_logs() -> Iterator[None]:
+    """Whatever a test does at level DEBUG of every logger, its credentials are not written."""
+    yield
+    assert WATCH.take() == []
 
 
 @pytest.fixture(autouse=True)
@@ -91,10 +100,12 @@ def s3() -> Iterator[S3]:
 
 
 @pytest.fixture
-def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials in the environment, for requests that are signed."""
+def aws_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Credentials in the environment, for requests that are signed; no file may hold them."""
     for key, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": REGION}.items():
         monkeypatch.setenv(key, value)
+    yield
+    assert list(canary.seen_below(tmp_path)) == []
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from lakeq import redact
 from lakeq.engines import UNLIMITED, Access, Allowance, Read, ResultColumn, Row
 from lakeq.engines._meter import Meter
 from lakeq.errors import (
@@ -571,17 +572,21 @@ class _Keys(NamedTuple):
     token: str = ""
     region: str = ""
 
+    def __repr__(self) -> str:
+        return f"_Keys({'***' if self.access_key else ''})"  # tracebacks can show variables
+
 
 def _credentials(s3: S3Settings) -> _Keys:
     """The credentials that the settings ask for; those of the environment load no AWS library."""
-    env = os.environ
-    region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
     if s3.anon:
         return _Keys(region=region)
-    if not s3.profile and env.get("AWS_ACCESS_KEY_ID") and env.get("AWS_SECRET_ACCESS_KEY"):
-        token = env.get("AWS_SESSION_TOKEN", "")
-        return _Keys(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], token, region)
-    return _resolved(s3)
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    keys = _Keys._make((*(os.environ.get(name, "") for name in names), region))
+    if s3.profile or not (keys.access_key and keys.secret_key):
+        keys = _resolved(s3)
+    redact.remember(*keys[:3])
+    return keys
 
 
 def _resolved(s3: S3Settings) -> _Keys:
@@ -596,7 +601,8 @@ def _resolved(s3: S3Settings) -> _Keys:
         keys = found.get_frozen_credentials() if found else None
     except BotoCoreError as error:
         hint = "name another --profile, or log in again"
-        raise AccessDenied(f"no AWS credentials: {error}", "the AWS settings", hint) from error
+        what = f"no AWS credentials: {error}"
+        raise AccessDenied(what, "the AWS settings", hint) from redact.bare(error)
     if keys is not None:
         return _Keys(keys.access_key, keys.secret_key, keys.token or "", region)
     if s3.anon is False:

@@ -113,9 +113,16 @@ class Target:
         return Engine(self.lake.settings)
 
     def state(self) -> dict[str, str]:
-        """Every file and object there is, with what shows that it was written to."""
-        found = ((path, path.stat()) for path in self.root.rglob("*"))
-        files = {str(path): f"{status.st_size} {status.st_mtime_ns}" for path, status in found}
+        """Every file and object there is, with what shows that it was written to.
+
+        All but the ledger, in which lakeq itself notes that a query was refused.
+        """
+        paths = (path for path in self.root.rglob("*") if not path.name.startswith("ledger.db"))
+        found = ((path, path.stat()) for path in paths)
+        files = {
+            str(path): "" if path.is_dir() else f"{status.st_size} {status.st_mtime_ns}"
+            for path, status in found
+        }
         if self.lake.settings.warehouse == "":
             return files
         listed = self.s3.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
