@@ -182,28 +182,28 @@ class Batch:
                 if not self._roster.rebase(known):
                     return False
             else:
-                self._settle(decision, [*made, *(f for c in samples for f in c.files)])
+                self._settle(decision, things, [*made, *(f for c in samples for f in c.files)])
                 return True
         return False
 
-    def _settle(self, decision: Decision, more: Sequence[NewFile]) -> None:
-        """After the commit: drop what was not taken, and report."""
+    def _settle(self, decision: Decision, things: Things, more: Sequence[NewFile]) -> None:
+        """After the commit: drop what was not taken, and report; `things` were there before."""
         taken = {file.path for table in decision.tables.values() for file in table.files}
         self._lake.delete(file for file in self.files if file.path not in taken)
         self.files = [file for file in self.files if file.path in taken] + list(more)
-        self.reports = [self._report(item, decision) for item in self._converted]
+        self.reports = [self._report(item, decision, things) for item in self._converted]
         self.reports += [
-            ObjectReport(s.uri, s.size_bytes, {}, s.uri in self._job.in_lake.uris, kept=stays)
+            ObjectReport(s.uri, s.size_bytes, {}, s.uri in things.uris, kept=stays)
             for s, stays in self._left
         ]
 
-    def _report(self, item: Converted, decision: Decision) -> ObjectReport:
+    def _report(self, item: Converted, decision: Decision, things: Things) -> ObjectReport:
         uri = item.source.uri
         kept = decision.kept.get(uri, "")
         counted = {} if kept else item.rows
         rows = {item.tables[name].qualified: count for name, count in counted.items()}
         replaced = tuple(sorted(decision.replaced.get(uri, ())))
-        replaces = uri in self._job.in_lake.uris
+        replaces = uri in things.uris
         return ObjectReport(uri, item.source.size_bytes, rows, replaces, replaced, kept)
 
     def _changes(self, decision: Decision, things: Things, made: list[NewFile]) -> Iterator[Change]:

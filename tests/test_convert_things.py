@@ -53,6 +53,13 @@ def things(lake: IcebergLake) -> list[tuple[str, int, int, bool]]:
 # Copies.
 
 
+def test_the_report_says_whether_the_object_was_there_before(
+    iceberg: IcebergLake, tmp_path: Path
+) -> None:
+    first = made(tmp_path, "a.whole", 1, 2)
+    assert [ingest(iceberg, first).objects[0].replaces for _ in range(2)] == [False, True]
+
+
 def test_a_copy_under_another_name_replaces_the_first(iceberg: IcebergLake, tmp_path: Path) -> None:
     first = made(tmp_path, "a.whole", 1, 2)
     copy = made(tmp_path, "elsewhere/a.whole.gz", 1, 2)
