@@ -38,6 +38,30 @@ COMMANDS = {  # in the order in which one meets them: the module of each
     "completion": "doctor",
 }
 
+# How each command's help begins, as much as --help shows, so that it need not import them; one that
+# is not here is imported. A test holds them against the commands.
+SUMMARIES = {
+    "sql": "Run QUERY and print its rows.",
+    "ingest": "Put OBJECTs of DATASET into the lake: paths, globs, s3:// and https:// URIs.",
+    "refresh": "Make slices again: tables that keep the answer to a query, such as a join.",
+    "maintain": "Compact tables: many small files become few sorted ones, partition by partition.",
+    "verify": "Read every file of TABLEs, or of the lake, and hold it against what was written.",
+    "history": "List what was run on the lake, newest first: queries, ingests and maintenance.",
+    "cost": "Say where the dollars went.",
+    "budget": "Show the budgets that are for you, and what of them is left in this day or month.",
+    "rerun": "Run a query of the ledger again on the same snapshots: is the result the same?",
+    "prices": "Show the prices in force: their date, region and source, and which the settings",
+    "tables": "List every table of the catalog, and how much of it the lake holds.",
+    "describe": "Say what TABLE is: columns with types and units, size, source, licence.",
+    "snapshots": "List the snapshots of TABLE, oldest first; lakeq sql --at takes their ids",
+    "queries": "List the named queries with the question that each answers; with NAME, show",
+    "plot": "Draw pictures of what the lake holds.",
+    "catalog": "Work with catalog files.",
+    "config": "Look at the settings.",
+    "doctor": "Check the installation and the lake; exit code 1 when something is wrong.",
+    "completion": "Print the completion script for SHELL.",
+}
+
 
 class _Lazy(click.Group):
     """A group that imports a command's module when the command is asked for."""
@@ -54,6 +78,17 @@ class _Lazy(click.Group):
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        names = self.list_commands(ctx)
+        room = formatter.width - 6 - max(map(len, names))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._summary(ctx, name, room)) for name in names])
+
+    def _summary(self, ctx: click.Context, name: str, room: int) -> str:
+        known = SUMMARIES.get(name)
+        command = click.Command(name, help=known) if known else self.get_command(ctx, name)
+        return command.get_short_help_str(room) if command else ""
 
     def invoke(self, ctx: click.Context) -> object:
         try:

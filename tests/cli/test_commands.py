@@ -17,7 +17,7 @@ import pytest
 
 from examples.make_cohort import MadeCohort
 from lakeq.api import Lake
-from lakeq.cli import COMMANDS, cli
+from lakeq.cli import COMMANDS, SUMMARIES, cli
 from lakeq.cli.ingest import Bar
 from lakeq.cli.output import TEXT_FORMATS
 from tests.cli.conftest import Command
@@ -370,3 +370,19 @@ def test_doctor_finds_a_missing_file(
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script(command: Command, shell: str) -> None:
     assert "_LAKEQ_COMPLETE" in command("completion", shell).text
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_the_list_of_commands_shows_how_their_help_begins(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    known = click.Command(name, help=SUMMARIES[name])
+    assert command.get_short_help_str(66) == known.get_short_help_str(66)
+
+
+def test_help_imports_no_command() -> None:
+    code = "import sys; from lakeq.cli import run; run(['--help']); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    modules = done.stdout.splitlines()[-1]
+    heavy = ("lakeq.cli.sql", "lakeq.catalog", "numpy", "rich", "yaml", "sqlite3")
+    assert not [name for name in heavy if f"'{name}'" in modules]
