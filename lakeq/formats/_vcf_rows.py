@@ -6,7 +6,7 @@ Everything is computed once, when a column first asks for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +41,7 @@ class FileFacts:
     info_keys: tuple[str, ...]
     notes: MutableMapping[str, int]
     by_header: bool = False  # a value that does not fit its definition is NULL and kept elsewhere
+    room: list[counts_of.Carries] = field(default_factory=list)  # what a batch left to the next
 
     def number(self, key: str) -> str:
         """The Number of an INFO key; '.' for one that the header does not define."""
@@ -188,7 +189,7 @@ class BatchRows:
     @cached_property
     def carries(self) -> tuple[counts_of.Carries, I32]:
         """The carries of the batch and the row of each."""
-        return _expand(self.batch, self.first_row)
+        return _expand(self.batch, self.first_row, self.facts.room)
 
     @cached_property
     def _counts(self) -> tuple[I32, I32, I32]:
@@ -286,12 +287,17 @@ def _sorted_lists(lists: Lists) -> Lists:
     return Lists(lists.offsets, lists.samples[order], haplotypes)
 
 
-def _expand(batch: Batch, first_row: I64) -> tuple[counts_of.Carries, I32]:
+def _expand(
+    batch: Batch, first_row: I64, room: list[counts_of.Carries]
+) -> tuple[counts_of.Carries, I32]:
+    """The carries of `batch`, in arrays of the batch before where they are large enough."""
     events = batch.events
     calls = events.call[: batch.event_count]
     wide = counts_of.Wide(events.wide_end, events.wide_phased, events.wide_allele)
     most = counts_of.count_carries(calls, wide) if batch.wide_count else 2 * len(calls)
-    carries = new_carries(most)
+    if not room or room[0].event.size < most:
+        room[:] = [new_carries(most)]
+    carries = room[0]
     count = counts_of.expand(calls, wide, carries)
     rows = np.empty(count, np.int32)
     counts_of.rows_of_carries(batch.lines.first_event, first_row, carries, count, rows)
