@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute as pc
 import pytest
 
 from lakeq.errors import BadSource
+from lakeq.formats import ReadContext, vcf
 from lakeq.formats._vcf_header import Header
 from lakeq.storage import local_source
+from tests.support import bcftools
 from tests.support.data import name, real_file, real_files
 from tests.support.vcf_fields import (
     MISFIT,
     decoded,
     expected,
     header_of,
+    own_dataset,
     own_tables,
     same,
     samples,
@@ -25,6 +30,8 @@ from tests.support.vcf_fields import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from lakeq.catalog import Table
 
 FOLDERS = ("thousand_genomes", "clinvar", "giab", "gnomad_exac", "callers", "callers/edge")
 BLANKS = "brca_exchange.ClinVar.GRCh38.vcf"  # blanks instead of tabs: bcftools reads it neither
@@ -76,9 +83,11 @@ def difference_in(path: Path, records: int | None) -> str | None:
     """The first difference in the fields of one file."""
     source = local_source(path)
     header = header_of(source)
-    cohort = records is not None and len(header.samples) > COHORT
+    cohort = len(header.samples) > COHORT
     tables = own_tables(source, ("variants",) if cohort else ("variants", "entries"))
     found = next(different_sites(path, header, tables["variants"], records), None)
+    if found is None and cohort and records is None:
+        return different_cohort(path, header)
     if found is None and "entries" in tables:
         found = next(different_entries(path, header, tables["entries"], records), None)
     return found
@@ -144,6 +153,42 @@ def columns_of(rows: pa.Table, kind: str, keys: list[str]) -> dict[str, list[Any
         start = rows.column_names.index("format_rest") + 1
         names = [c for c in rows.column_names[start:] if not c.endswith("_all")]
     return {key: rows[c].to_pylist() for key, c in zip(keys, names, strict=True)}
+
+
+def different_cohort(path: Path, header: Header) -> str | None:
+    """The first difference in the entries of a cohort, a thousand records at a time.
+
+    Fields are compared as text: [%KEY] of bcftools against the list of the first alternate allele.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        source = local_source(path)
+        dataset = own_dataset([source], folder)
+        wanted = {"entries": dataset.tables["entries"]}
+        keys = [key for key in header.format if key != "GT"]
+        names = dict(zip(keys, field_columns(wanted["entries"]), strict=True))
+        lines = bcftools.lines(path, "[%ALT\t%GT\t" + "".join(f"%{key}\t" for key in keys) + "\n]")
+        for batch in vcf.read(source, wanted, ReadContext(dataset, folder)):
+            first = pc.less_equal(pc.fill_null(batch.rows["alt_index"], 1), 1)
+            rows = batch.rows.filter(first)
+            alts = rows["alt"].to_pylist()
+            columns = [rows["gt"].to_pylist(), *(rows[names[key]].to_pylist() for key in keys)]
+            for row, alt in enumerate(alts):
+                known, genotype, *texts = next(lines).split("\t")[:-1]
+                if (columns[0][row] or ".") != genotype:
+                    return difference(path, f"row {row}, GT", columns[0][row], genotype)
+                n = 0 if known == "." else known.count(",") + 1
+                for key, text, column in zip(keys, texts, columns[1:], strict=True):
+                    definition = header.format[key]
+                    want = expected(text, definition, n, 1 if alt else 0, escaped=False)
+                    if want is not MISFIT and not same(column[row], want):
+                        return difference(path, f"row {row}, {key}", column[row], text)
+    return None
+
+
+def field_columns(table: Table) -> list[str]:
+    """The columns of FORMAT fields in the header's order, without those that hold all values."""
+    return [c.name for c in table.columns if c.source and not c.source.endswith("/all")]
 
 
 def different_entries(path: Path, header: Header, rows: pa.Table, records: int | None) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from shutil import which
@@ -40,6 +40,14 @@ def query(
     chosen = ["--samples", ",".join(samples)] if samples else []
     text = run("query", "--format", fields + "\n", *chosen, path)
     return [line.split("\t") for line in text.split("\n")[:-1][:first]]
+
+
+def lines(path: Path, fields: str) -> Iterator[str]:
+    """The lines of `bcftools query -f FIELDS` one by one, for more than fits in memory."""
+    command = [executable(), "query", "--format", fields, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield from (line.rstrip("\n") for line in process.stdout)
 
 
 def query_region(path: Path, fields: str, region: str) -> list[list[str]]:
