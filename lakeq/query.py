@@ -18,6 +18,7 @@ from lakeq.config import NO_LIMITS, Limits
 from lakeq.cost import size
 from lakeq.engines import Allowance, ResultColumn, Row, Running
 from lakeq.errors import LimitPassed, NotFound, UnknownName, UsageError
+from lakeq.neutral import neutral
 from lakeq.planner import Plan, Planned
 
 if TYPE_CHECKING:
@@ -329,10 +330,10 @@ class Result:
         from html import escape
 
         table = self.arrow()
-        head = "".join(f"<th>{escape(column.name)}</th>" for column in self.columns)
+        head = "".join(f"<th>{escape(neutral(column.name))}</th>" for column in self.columns)
         shown = zip(*(c.to_pylist() for c in table.slice(0, HTML_ROWS).columns), strict=True)
         body = "".join(
-            "<tr>" + "".join(f"<td>{escape(_cell(value))}</td>" for value in row) + "</tr>"
+            "<tr>" + "".join(f"<td>{escape(neutral(_cell(value)))}</td>" for value in row) + "</tr>"
             for row in shown
         )
         more = f"<p>first {HTML_ROWS} rows</p>" if table.num_rows > HTML_ROWS else ""

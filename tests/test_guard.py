@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lakeq.config import Settings
 from lakeq.engines.duckdb import Engine
 from lakeq.errors import AssemblyMismatch, LakeqError, QueryFailed, QueryRefused, UnknownName
 from lakeq.guard import Guarded, check
+from tests.support.data import ROOT
 
 Check = Callable[..., Guarded]
 VARIANTS = "thousand_genomes.variants"
@@ -370,6 +372,12 @@ def test_every_function_of_duckdb_is_allowed_or_refused_for_a_reason() -> None:
     assert refused & ALLOWED == set()
     assert names - refused <= ALLOWED
     assert {n for n in NAMES if n not in names} == {"alias", "error", "row", "unnest"} - names
+
+
+def test_the_reference_lists_the_functions_that_a_query_may_call() -> None:
+    text = (ROOT / "docs" / "reference" / "sql.md").read_text(encoding="utf-8")
+    listed = text.partition("## Functions")[2]
+    assert set(re.findall(r"`(\w+)`", listed)) == NAMES
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,14 @@ def test_s3_costs_what_the_server_served_unless_the_owner_pays(
     assert "S3: " in str(report)
 
 
+def test_html_writes_control_characters_out(ask: Ask) -> None:
+    html = ask(
+        "select chr(27) || ']52;c;x' as a, 'b' || chr(8238) || 'c' as \"d\x9be\""
+    )._repr_html_()
+    assert not {"\x1b", "\u202e", "\x9b"} & set(html)
+    assert "\\x1b]52;c;x" in html
+
+
 def test_a_notebook_shows_rows_and_cost_and_runs_nothing(ask: Ask) -> None:
     html = ask("select '<script>alert(1)</script>' as \"<b>x</b>\", null as n")._repr_html_()
     assert "<script>" not in html

@@ -45,6 +45,7 @@ SUFFIXES = {
 }
 MAX_CELL = 60  # characters of a cell on a terminal
 DOLLARS = "DECIMAL(38,18)"
+_RUNS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what makes a cell a formula (OWASP)
 _NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)")
 
 
@@ -227,7 +228,7 @@ def _separated(rows: Rows, style: Style, separator: str) -> Iterator[str]:
     special = re.compile(f'[{separator}"\r\n]')
 
     def quoted(text: str) -> str:
-        if style.csv_safe and text[:1] in tuple("=+-@\t\r"):
+        if style.csv_safe and text[:1] in _RUNS:
             text = "'" + text
         if text and not special.search(text):
             return text

@@ -2,23 +2,6 @@
 
 from __future__ import annotations
 
-import re
+from lakeq.neutral import neutral, neutral_lines
 
-# C0 and C1 controls, DEL, line and paragraph separators, and the marks that reorder text.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
-def neutral(text: str) -> str:
-    """`text` with control characters written out: \\x1b, \\n, \\u202e."""
-    return _CONTROL.sub(_written, text)
-
-
-def neutral_lines(text: str) -> str:
-    """As `neutral`, but line breaks stay."""
-    return "\n".join(map(neutral, text.split("\n")))
-
-
-def _written(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return _NAMES.get(match[0]) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+__all__ = ["neutral", "neutral_lines"]

@@ -172,6 +172,32 @@ def test_errors_cannot_steer_the_terminal(sql: Command) -> None:
     assert "\x1b" not in done.err
 
 
+CONTROLS = [
+    *range(1, 0x20),
+    *range(0x7F, 0xA0),
+    0x61C,
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+]
+
+
+@pytest.mark.parametrize("kind", ["table", "markdown"])
+def test_no_control_character_is_printed(sql: Command, kind: str) -> None:
+    cells = ", ".join(f"'a' || chr({code}) || 'z' as c{code}" for code in CONTROLS)
+    printed = sql(f"select {cells}", "--format", kind).text.replace("\\\\", "\\")
+    assert not {chr(code) for code in CONTROLS} & set(printed.replace("\n", ""))
+    assert "a\\x1bz" in printed
+    assert "a\\u202ez" in printed
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize("start", list("=+-@\t\r\n＝＋－＠"))
+def test_no_cell_runs_in_a_spreadsheet(sql: Command, kind: str, start: str) -> None:
+    query = f"select chr({ord(start)}) || 'cmd()' as x"
+    printed = sql(query, "--format", kind, "--csv-safe").text
+    assert printed.split("\n", 1)[1].lstrip('"').startswith("'")
+
+
 def test_csv_safe_disarms_formulas(sql: Command) -> None:
     query = "select '=cmd()' as a, '+1' as b, '-x' as c, '@y' as d, -5 as n"
     assert sql(query, "--format", "csv", "--csv-safe").text == (
