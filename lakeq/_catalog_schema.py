@@ -79,7 +79,9 @@ TABLE_KEYS = (
     Key("sort_by", "columns", "Columns that rows are sorted by within a partition."),
     Key("replace", "choice", "`source` (default): ingesting an object replaces its own rows;"
         " `table`: it replaces all rows."),
-    Key("options", "mapping", "Text values for the format: name -> text."),
+    Key("options", "mapping", "Text values for the format and its files: name -> text. Files know"
+        " `row_group_rows`, `buffer_bytes` (of memory before a row group is written), `delta`"
+        " (columns to pack as differences), `zstd_level`, `page_bytes`."),
 )  # fmt: skip
 COLUMN_KEYS = (
     Key("type", "type", "See Types.", required=True),

@@ -43,9 +43,9 @@ class Sink:
             max(self._open.values(), key=lambda file: file.pending_bytes).flush()
 
     def close(self) -> None:
-        """Finish all files."""
+        """Finish all files, those that hold least first: what they leave the largest can use."""
         while self._open:
-            self._finish(next(iter(self._open)))
+            self._finish(min(self._open, key=lambda key: self._open[key].pending_bytes))
 
     def _finish(self, key: tuple[str, tuple[str, ...]]) -> None:
         self.finished[key[0]].append(self._open[key].close())

@@ -42,6 +42,7 @@ SLICE_ROW_GROUP_ROWS = 1 << 17  # where one name is a slice: one sample of one c
 FILE_BYTES = 256 << 20  # a file that grew beyond is finished and the next one begun
 DELTA_COLUMNS = frozenset({"pos", "end_pos"})  # ascending integers: packed as differences
 DELTA_LIST_UNIT = "sample number"  # lists of them ascend
+PAGE_BYTES = 1 << 20
 FOOTER_GUESS_BYTES = 64 << 10
 MAX_FOOTER_BYTES = 64 << 20  # SAFETY.md, T5
 DAMAGED_HINT = "see: lakeq verify; what can be ingested again: lakeq verify --repair"
@@ -156,6 +157,7 @@ class FileWriter:
         self._members: Counter[str] = Counter()
         self._local = scratch / f"{uuid.uuid4()}.parquet" if is_s3(path) else Path(path)
         self._limit = row_group_rows(table)
+        self._buffer_bytes = int(table.options.get("buffer_bytes", BUFFER_BYTES))
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self.pending_bytes = 0
@@ -174,7 +176,7 @@ class FileWriter:
         self.pending_bytes += batch.nbytes
         while self._pending_rows >= self._limit:
             self.flush()
-        if self.pending_bytes >= BUFFER_BYTES or self._expected_bytes() >= ROW_GROUP_BYTES:
+        if self.pending_bytes >= self._buffer_bytes or self._expected_bytes() >= ROW_GROUP_BYTES:
             self.flush()
 
     @property
@@ -338,21 +340,26 @@ def layout(table: Table, schema: pa.Schema) -> dict[str, Any]:
 
     Ascending integers are packed as differences, all else by dictionary. On the chr22 slice of
     phase 3 that takes the lists of `genotypes` from 602 to 385 kB, and level 3 of zstd to 367.
+    The table's options may name more columns to be packed as differences (`delta`), another level
+    (`zstd_level`) and larger pages (`page_bytes`).
     """
     units = {column.name: column.unit for column in table.columns}
+    named = DELTA_COLUMNS | frozenset(table.options.get("delta", "").split())
     delta = [
         path
         for path in leaf_paths(schema)
-        if path in DELTA_COLUMNS
+        if path.partition(".")[0] in named
         or (path.endswith(".list.element") and units.get(path.split(".")[0]) == DELTA_LIST_UNIT)
     ]
     return {
         "compression": "zstd",
-        "compression_level": ZSTD_LEVEL,
+        "compression_level": int(table.options.get("zstd_level", ZSTD_LEVEL)),
         "version": "2.6",
         "data_page_version": "1.0",
         "write_page_checksum": True,
+        "data_page_size": int(table.options.get("page_bytes", PAGE_BYTES)),
         "store_schema": False,
+        "store_decimal_as_integer": True,
         "use_dictionary": [path for path in leaf_paths(schema) if path not in delta],
         "column_encoding": dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
     }

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lakeq.formats._arrow import numbers
-from lakeq.formats._nexrad_geometry import Place, along
+from lakeq.formats._nexrad_geometry import UNITS, Place, along
 from lakeq.formats._nexrad_messages import NAMES, Coding, Run
 from lakeq.formats._nexrad_rays import decoded
-from lakeq.formats._nexrad_rows import decimals, timestamps
+from lakeq.formats._nexrad_rows import decimals, taken, timestamps
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 FOLDED = 1  # the code that says range-folded
 FIRST_VALUE = {"ccorh": 8}  # codes below say how the clutter filter worked
-UNITS = 10_000  # of latitude and longitude in a degree
 _DATELINE = 165.0  # from here a radar can see over it
 
 
@@ -81,11 +80,11 @@ def _gates(run: Run, names: list[str], first: int, place: Place | None) -> Gates
     folded = np.zeros(len(at), bool)
     values = {}
     for name, plain in codes.items():
-        taken = plain.ravel()[at]
+        found = plain.ravel()[at]
         if name not in FIRST_VALUE:
-            folded |= taken == FOLDED
-        known = taken >= FIRST_VALUE.get(name, FOLDED + 1)
-        values[name] = (_values(run.codings[name])[taken], known)
+            folded |= found == FOLDED
+        known = found >= FIRST_VALUE.get(name, FOLDED + 1)
+        values[name] = (taken(_values(run.codings[name]), found), known)
     latitude = longitude = altitude = None
     if place is not None:
         latitude, longitude, altitude = _positions(run, coding, width, at, place)
@@ -119,34 +118,27 @@ def _positions(
     run: Run, coding: Coding, width: int, at: npt.NDArray[np.int64], place: Place
 ) -> tuple[npt.NDArray[np.int32], ...]:
     azimuth, elevation = run.rays["azimuth"], run.rays["elevation"]
-    degrees_n, degrees_e, metres = along(
-        place, azimuth, elevation, coding.range_m, coding.spacing_m, width
-    )
-    scaled = (degrees_n, UNITS), (degrees_e, UNITS), (metres, 1)
-    return tuple(np.rint(values.ravel()[at] * factor).astype(np.int32) for values, factor in scaled)
+    everywhere = along(place, azimuth, elevation, coding.range_m, coding.spacing_m, width)
+    return tuple(taken(values.ravel(), at) for values in everywhere)
 
 
 def columns(gates: Gates, sweep_number: int) -> dict[str, pa.Array]:
     """The columns of one row per gate."""
-    import pyarrow as pa
-
     size = len(gates.ray)
     ray = gates.ray
     made = {
         "range_folded": numbers(gates.folded),
-        "time": timestamps((gates.rays["time_ms"] * 1000)[ray]),
+        "time": timestamps(taken(gates.rays["time_ms"] * 1000, ray)),
         "sweep_number": numbers(np.full(size, sweep_number, np.int32)),
         "ray_number": numbers((ray + gates.first_ray).astype(np.int32)),
         "range_m": numbers(gates.range_m),
         "gate_spacing_m": numbers(np.full(size, gates.coding.spacing_m, np.int32)),
-        "azimuth": numbers(gates.rays["azimuth"][ray]),
-        "elevation": numbers(gates.rays["elevation"][ray]),
+        "azimuth": numbers(taken(np.ascontiguousarray(gates.rays["azimuth"]), ray)),
+        "elevation": numbers(taken(np.ascontiguousarray(gates.rays["elevation"]), ray)),
     }
     for name in NAMES:
         if name in gates.values:
             made[name] = numbers(*gates.values[name])
-        else:
-            made[name] = pa.nulls(size, pa.float32())
     if gates.latitude is not None and gates.longitude is not None and gates.altitude is not None:
         longitude = east(gates.longitude)
         made["latitude"] = decimals(gates.latitude, 7, 4)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lakeq.formats._arrow import numbers
-from lakeq.formats._nexrad_gates import UNITS, Gates, east, tiles
-from lakeq.formats._nexrad_geometry import Place
+from lakeq.formats._nexrad_gates import Gates, east, tiles
+from lakeq.formats._nexrad_geometry import UNITS, Place
 from lakeq.formats._nexrad_rows import decimals
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ class Grid:
         altitude = gates.altitude[known] if gates.altitude is not None else np.zeros(0, np.int32)
         cell = (gates.latitude[known] // CELL - self._south).astype(np.int64) * self._wide
         cell += gates.longitude[known] // CELL - self._west
-        size = len(self._count)
-        self._count += np.bincount(cell, minlength=size).astype(np.int32)
+        np.add.at(self._count, cell, 1)
         np.maximum.at(self._max, cell, values)
         np.maximum.at(self._sweep_low, cell, values)
         np.minimum.at(self._sweep_altitude, cell, altitude)

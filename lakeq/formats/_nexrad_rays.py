@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lakeq.formats._arrow import lists, numbers
 from lakeq.formats._nexrad_messages import NAMES, Coding, Run
-from lakeq.formats._nexrad_rows import known_numbers, timestamps
+from lakeq.formats._nexrad_rows import known_numbers, room, timestamps
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,7 +68,7 @@ def _moment(runs: tuple[Run, ...], name: str) -> tuple[pa.Array, pa.Array]:
     lengths = np.concatenate([_lengths(run, name) for run in runs])
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    codes = np.empty(int(offsets[-1]), np.int32)
+    codes = room(int(offsets[-1]), np.int32)
     at = 0
     for run in runs:
         if name in run.codes:
@@ -106,13 +106,11 @@ def _codings(runs: tuple[Run, ...], name: str, known: npt.NDArray[np.bool_]) -> 
 
 
 def _field(field: str, dtype: type, codings: list[tuple[Coding | None, int]]) -> pa.Array:
-    values: list[npt.NDArray[Any]] = []
-    known: list[npt.NDArray[np.bool_]] = []
-    for coding, rays in codings:
-        value = getattr(coding, field) if coding is not None else None
-        values.append(np.full(rays, 0 if value is None else value, dtype))
-        known.append(np.full(rays, value is not None))
-    return numbers(np.concatenate(values), np.concatenate(known))
+    told = [None if coding is None else getattr(coding, field) for coding, _ in codings]
+    rays = [count for _, count in codings]
+    values: npt.NDArray[Any] = np.array([0 if value is None else value for value in told], dtype)
+    known = np.array([value is not None for value in told])
+    return numbers(np.repeat(values, rays), np.repeat(known, rays))
 
 
 def _zone(runs: tuple[Run, ...]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lakeq.formats._nexrad_geometry import Place
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CONSTANT_ROWS = 1 << 16
+_CONSTANT_ROWS = 1 << 10
 Columns = Mapping[str, "pa.Array"]
 
 
@@ -51,11 +51,10 @@ class Batches:
     table: Table
     identity: Identity
     schema: pa.Schema = field(init=False)
-    _site: pa.Array = field(init=False)
+    _kept: dict[Any, pa.Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.schema = types.arrow_schema(self.table)
-        self._site = constant(self.identity.site, _CONSTANT_ROWS)
 
     def batch(self, columns: Columns, rows: int) -> TableBatch:
         """A batch of `columns`; those of the table that are not among them are NULL."""
@@ -63,7 +62,7 @@ class Batches:
 
         whole = {**columns, **self._shared(rows)}
         arrays = [
-            as_type(whole[f.name], f.type) if f.name in whole else pa.nulls(rows, f.type)
+            as_type(whole[f.name], f.type) if f.name in whole else self.nulls(rows, f.type)
             for f in self.schema
         ]
         record_batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
@@ -72,15 +71,26 @@ class Batches:
     def _shared(self, rows: int) -> dict[str, pa.Array]:
         import pyarrow as pa
 
-        day = (self.identity.date - EPOCH.date()).days
-        site = self._site
-        if rows > len(site):
-            site = constant(self.identity.site, rows)
-        return {
-            "site": site.slice(0, rows),
-            "date": primitive(np.full(rows, day, np.int32), pa.date32()),
-            "volume_time": timestamps(np.full(rows, self.identity.time_us, np.int64)),
+        identity = self.identity
+        day = (identity.date - EPOCH.date()).days
+        made: dict[str, Callable[[int], pa.Array]] = {
+            "site": lambda size: constant(identity.site, size),
+            "date": lambda size: primitive(np.full(size, day, np.int32), pa.date32()),
+            "volume_time": lambda size: timestamps(np.full(size, identity.time_us, np.int64)),
         }
+        return {name: self._shorter(name, make, rows) for name, make in made.items()}
+
+    def nulls(self, rows: int, type_: pa.DataType) -> pa.Array:
+        """So many NULLs."""
+        import pyarrow as pa
+
+        return self._shorter(str(type_), lambda size: pa.nulls(size, type_), rows)
+
+    def _shorter(self, name: str, make: Callable[[int], pa.Array], rows: int) -> pa.Array:
+        """A slice of a constant array that batches share, so that it takes memory once."""
+        if name not in self._kept or len(self._kept[name]) < rows:
+            self._kept[name] = make(max(rows, _CONSTANT_ROWS))
+        return self._kept[name].slice(0, rows)
 
     def _partition(self) -> tuple[str, ...]:
         named = {"site": self.identity.site, "date": self.identity.date.isoformat()}
@@ -95,6 +105,19 @@ def primitive(values: npt.NDArray[Any], type_: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(type_, len(values), [None, data], 0)
 
 
+def room(size: int, dtype: Any) -> npt.NDArray[Any]:
+    """An array to be filled, in Arrow's memory: once freed, what writes Parquet takes it again."""
+    import pyarrow as pa
+
+    dtype = np.dtype(dtype)
+    return np.frombuffer(pa.allocate_buffer(size * dtype.itemsize), dtype)
+
+
+def taken(values: npt.NDArray[Any], at: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """`values[at]`, in Arrow's memory."""
+    return np.take(values, at, out=room(len(at), values.dtype), mode="clip")
+
+
 def timestamps(microseconds: npt.NDArray[np.int64]) -> pa.Array:
     """Microseconds since 1970, UTC."""
     import pyarrow as pa
@@ -106,7 +129,7 @@ def decimals(units: npt.NDArray[Any], precision: int, scale: int) -> pa.Array:
     """Exact decimals from whole numbers of their last digit."""
     import pyarrow as pa
 
-    words = np.empty((len(units), 2), np.int64)
+    words = room(2 * len(units), np.int64).reshape(-1, 2)
     words[:, 0] = units
     np.right_shift(words[:, 0], 63, out=words[:, 1])
     return primitive(words, pa.decimal128(precision, scale))
