@@ -7,20 +7,25 @@ codes: interpolation happens above it, in `pyart.io.read_nexrad_archive`.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from lakeq.formats._nexrad_volume import Sweep
 from tests.support import radar
 from tests.support.radar import MOMENTS, SOURCES, source_id
 
-every_volume = pytest.mark.parametrize("path", SOURCES, ids=source_id)
 
-
-@every_volume
-def test_codes_and_codings_equal_pyart(path: Path) -> None:
+@pytest.mark.parametrize("path", SOURCES, ids=source_id)
+def test_codes_angles_times_and_velocities_equal_pyart(path: Path) -> None:
     pyart = radar.pyart_file(path)
     _, sweeps = radar.read(path)
+    check_codes(pyart, sweeps)
+    check_rays(pyart, sweeps)
+
+
+def check_codes(pyart: Any, sweeps: list[Sweep]) -> None:
     assert len(sweeps) == pyart.nscans
     for number, (sweep, info) in enumerate(zip(sweeps, pyart.scan_info(), strict=True)):
         assert [MOMENTS[name] for name in info["moments"]] == sorted(
@@ -42,10 +47,7 @@ def test_codes_and_codings_equal_pyart(path: Path) -> None:
             )
 
 
-@every_volume
-def test_angles_times_and_velocities_equal_pyart(path: Path) -> None:
-    pyart = radar.pyart_file(path)
-    _, sweeps = radar.read(path)
+def check_rays(pyart: Any, sweeps: list[Sweep]) -> None:
     rays = np.concatenate([sweep.rays for sweep in sweeps])
     np.testing.assert_array_equal(rays["azimuth"], pyart.get_azimuth_angles().astype("f4"))
     np.testing.assert_array_equal(rays["elevation"], pyart.get_elevation_angles().astype("f4"))

@@ -1,0 +1,253 @@
+"""Reading a radar volume: lakeq beside Py-ART, xradar, MetPy, radrs, and Python's bz2 alone.
+
+    python benchmarks/nexrad.py VOLUME_OR_CHUNK_FOLDER [--rounds 5] [--only NAME ...]
+
+A folder of chunks is joined in order, which gives the archive object. Each contender runs in a
+process of its own, rounds in turn; figures are medians. CPU is user + system after the imports,
+wall likewise, RSS the peak of the process. The floor inflates every record with bz2 and keeps
+nothing; each reader has all codes of all moments at the end. "all tables" builds the five tables
+and writes their Parquet files, "ingest" commits them to a new lake too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Work = Callable[[], Any]
+
+
+def floor(path: Path) -> Work:
+    data = path.read_bytes()
+
+    def inflate() -> None:
+        at = 24
+        while at + 4 < len(data):
+            size = abs(struct.unpack_from(">i", data, at)[0])
+            bz2.decompress(data[at + 4 : at + 4 + size])
+            at += 4 + size
+
+    return inflate
+
+
+def lakeq_decode(path: Path, threads: int) -> Work:
+    from lakeq.formats import _nexrad_container, _nexrad_messages, _nexrad_outer  # noqa: F401
+    from lakeq.formats._nexrad_volume import read_stream
+
+    def decode() -> Any:
+        with path.open("rb") as stream:
+            return list(read_stream(path.name, stream, threads=threads).sweeps)
+
+    return decode
+
+
+def lakeq_chunk(path: Path) -> Work:
+    """The largest chunk of the volume by itself."""
+    from lakeq.formats._nexrad_volume import read_chunk
+
+    data = path.read_bytes()
+    chunks, at = [], 24
+    while at + 4 < len(data):
+        size = abs(struct.unpack_from(">i", data, at)[0])
+        chunks.append(data[at : at + 4 + size])
+        at += 4 + size
+    largest = max(chunks, key=len)
+    return lambda: read_chunk(largest, "chunk")
+
+
+def lakeq_tables(path: Path) -> Work:
+    from lakeq import catalog
+    from lakeq._lake_session import Session  # noqa: F401  # imported before the clock starts
+    from lakeq.formats import nexrad_level2
+
+    dataset = catalog.load().dataset("nexrad")
+    tables = dict(dataset.tables)
+
+    def build() -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from lakeq import types
+        from lakeq._lake_parquet import BUFFER_BYTES, layout, row_group_rows
+        from lakeq.formats import ReadContext
+        from lakeq.storage import local_source
+
+        with tempfile.TemporaryDirectory() as folder:
+            context = ReadContext(dataset, Path(folder))
+            pending: dict[str, list[pa.RecordBatch]] = {name: [] for name in tables}
+            writers = {}
+            for name, table in tables.items():
+                schema = types.arrow_schema(table)
+                target = f"{folder}/{name}.parquet"
+                writers[name] = pq.ParquetWriter(target, schema, **layout(table, schema))
+
+            def flush(name: str) -> None:
+                if pending[name]:
+                    rows = pa.Table.from_batches(pending[name])
+                    writers[name].write_table(rows, row_group_size=rows.num_rows)
+                    pending[name] = []
+
+            for batch in nexrad_level2.read(local_source(path), tables, context):
+                name = batch.table
+                pending[name].append(batch.rows)
+                limit = int(tables[name].options.get("buffer_bytes", BUFFER_BYTES))
+                rows = sum(part.num_rows for part in pending[name])
+                if (
+                    rows >= row_group_rows(tables[name])
+                    or sum(part.nbytes for part in pending[name]) >= limit
+                ):
+                    flush(name)
+            for name in ("volumes", "sweeps", "grid", "gates", "rays"):
+                flush(name)
+                writers[name].close()
+
+    return build
+
+
+SIZES: dict[str, float] = {}
+
+
+def lakeq_ingest(path: Path) -> Work:
+    import lakeq
+
+    def ingest() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            lakeq.connect(folder).ingest("nexrad", [path])
+            for table in ("rays", "gates", "grid", "sweeps", "volumes"):
+                files = Path(folder).glob(f"warehouse/nexrad/{table}/**/*.parquet")
+                SIZES[table] = sum(file.stat().st_size for file in files) / path.stat().st_size
+
+    return ingest
+
+
+def pyart_reader(path: Path) -> Work:
+    os.environ["PYART_QUIET"] = "1"
+    import pyart
+
+    return lambda: pyart.io.read_nexrad_archive(str(path))
+
+
+def xradar_reader(path: Path) -> Work:
+    import xradar
+
+    return lambda: xradar.io.open_nexradlevel2_datatree(str(path)).load()
+
+
+def metpy_reader(path: Path) -> Work:
+    from metpy.io import Level2File
+
+    return lambda: Level2File(str(path))
+
+
+def radrs_reader(path: Path) -> Work:
+    import radrs.xradar
+
+    return lambda: radrs.xradar.open_datatree(str(path)).load()
+
+
+CONTENDERS: dict[str, Callable[[Path], Work]] = {
+    "bz2 floor": floor,
+    "lakeq decode, 1 thread": lambda path: lakeq_decode(path, 1),
+    "lakeq decode, 2 threads": lambda path: lakeq_decode(path, 2),
+    "radrs": radrs_reader,
+    "Py-ART": pyart_reader,
+    "MetPy": metpy_reader,
+    "xradar": xradar_reader,
+    "lakeq all tables": lakeq_tables,
+    "lakeq ingest": lakeq_ingest,
+    "lakeq one chunk": lakeq_chunk,
+}
+
+
+def child(name: str, path: Path) -> None:
+    warnings.simplefilter("ignore")
+    printed = sys.stdout
+    sys.stdout = sys.stderr
+    work = CONTENDERS[name](path)
+    if name == "lakeq one chunk":
+        work()  # the first call imports; the figure is of a worker that is running
+    cpu, wall = time.process_time(), time.perf_counter()
+    kept = work()
+    result = {
+        "cpu": time.process_time() - cpu,
+        "wall": time.perf_counter() - wall,
+        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "sizes": SIZES,
+    }
+    del kept
+    print(json.dumps(result), file=printed)
+
+
+def measure(name: str, path: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, str(path), "--child", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        return {"failed": last[0]}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def report(runs: dict[str, list[dict[str, Any]]]) -> None:
+    base = {key: median(run[key] for run in runs["bz2 floor"]) for key in ("cpu", "wall")}
+    print("| contender | CPU s | x floor | wall s | x floor | RSS MiB |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name, results in runs.items():
+        if failed := [run["failed"] for run in results if "failed" in run]:
+            print(f"| {name} | fails: {failed[0][:60]} | | | | |")
+            continue
+        cpu, wall, rss = (median(run[key] for run in results) for key in ("cpu", "wall", "rss"))
+        print(
+            f"| {name} | {cpu:.3f} | {cpu / base['cpu']:.2f} | {wall:.3f} "
+            f"| {wall / base['wall']:.2f} | {rss:.0f} |"
+        )
+    for run in runs.get("lakeq ingest", [])[:1]:
+        print("\nsize of the files, times the object:")
+        print(", ".join(f"{table} {size:.3f}" for table, size in run["sizes"].items()))
+
+
+def joined(path: Path, folder: str) -> Path:
+    """The archive object of a folder of chunks."""
+    if path.is_file():
+        return path
+    parts = sorted(path.iterdir())
+    name = f"{path.parent.name}{parts[0].name[:15].replace('-', '_')}_V06"
+    target = Path(folder) / name
+    target.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("volume", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", choices=list(CONTENDERS), default=list(CONTENDERS))
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child, arguments.volume)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = joined(arguments.volume, folder)
+        names = list(dict.fromkeys(["bz2 floor", *arguments.only]))
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+        for _ in range(arguments.rounds):
+            for name in names:
+                runs[name].append(measure(name, path))
+    report(runs)
+
+
+if __name__ == "__main__":
+    main()
