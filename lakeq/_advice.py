@@ -82,7 +82,7 @@ def rewrites(
         if any(text == each.sql for each in found):
             continue
         other = planned(text)
-        if other is not None and other.high_bytes < plan.high_bytes:
+        if other is not None and 0 < other.high_bytes < plan.high_bytes:
             found.append(Cheaper(what, text, other.high_bytes, other.athena_usd))
     found.sort(key=lambda each: -each.high_bytes)
     return found[-REWRITES:]
@@ -136,7 +136,7 @@ def _middle(table: Table, snapshot: TableSnapshot) -> tuple[str, int] | None:
     width = len(footer.leaves)
     lows = [footer.bounds[group * width + place] for group in range(len(footer.rows))]
     values = sorted(each.low for each in lows if each and isinstance(each.low, int))
-    return (names[0], values[len(values) // 2]) if values else None
+    return (names[0], values[len(values) // 2]) if len(set(values)) > 1 else None
 
 
 def _in_place(sql: str, table: Table, less: str) -> str:

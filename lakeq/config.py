@@ -26,6 +26,7 @@ PACKAGE = Path(__file__).parent
 VERSION = "0.1.0"  # as in pyproject.toml; to ask the installation takes 30 ms
 PROJECT_FILE = "lakeq.toml"
 DEFAULT = "default"
+MAX_USD = "1"  # of one query, unless the user says otherwise: 200 GB on Athena
 DIGEST_ROWS = 10_000  # 2 ms (measured); a larger result is recorded by its number of rows only
 TABLES = ("tags", "prices")  # TOML tables that are one setting each
 ADD_UP = (*TABLES, "budget")  # settings whose layers add up
@@ -332,7 +333,10 @@ def _origins(given: Sequence[_Value]) -> str:
 
 def _defaults(environ: Mapping[str, str], folder: Path) -> dict[str, _Value]:
     lake = _home(environ, "XDG_DATA_HOME", ".local/share") / "lakeq" / "lake"
-    return {"lake": _Value(lake, DEFAULT, folder)}
+    return {
+        "lake": _Value(lake, DEFAULT, folder),
+        "limits.max_usd": _Value(MAX_USD, DEFAULT, folder),
+    }
 
 
 def _home(environ: Mapping[str, str], variable: str, below_home: str) -> Path:

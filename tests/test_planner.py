@@ -13,13 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import lakeq
 from lakeq import _plan_scans, cost, planner, query
 from lakeq._packed_files import pack, unpack
+from lakeq.api import Lake
 from lakeq.config import Limits, S3Settings, Settings
 from lakeq.errors import BudgetRefused, LimitPassed
 from lakeq.planner import Plan
 from lakeq.query import Report
 from tests.support.counting_server import CountingServer, counting_server
+from tests.support.data import real_file
 from tests.support.s3 import REGION, S3
 from tests.support.shapes import CONTIGS, PARAMETERS, SHAPES, Shapes, make
 
@@ -320,3 +323,45 @@ def test_the_cheapest_place_asks_no_more_than_any_other(size: int, gets: int, at
     )
     assert all(plan.cheapest.high_usd <= option.high_usd for option in plan.options)
     assert len(plan.options) == (3 if gets else 2)
+
+
+# Real tables
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """chrMT of 1000 Genomes and a ClinVar release."""
+    lake = lakeq.connect(tmp_path_factory.mktemp("real") / "lake")
+    chr_mt = "ALL.chrMT.phase3_callmom-v0_4.20130502.genotypes.vcf.gz"
+    folder = "genomics/thousand_genomes"
+    panel = real_file(f"{folder}/integrated_call_samples_plus31related.panel")
+    lake.ingest("thousand_genomes", [real_file(f"{folder}/{chr_mt}")], panel=panel)
+    lake.ingest("clinvar", [real_file("genomics/clinvar/clinvar_2016-11-28.GRCh37.full.tsv.gz")])
+    return lake
+
+
+REAL = {
+    "select gene, count(*) from clinvar.grch37 where is_pathogenic group by gene": None,
+    "select count(*) from clinvar.grch37 where contig = '17' and pos > 41196312": None,
+    "select max(af) from thousand_genomes.variants": True,
+    "select sum(ac) from thousand_genomes.variants where pos between 1000 and 9000": None,
+    "select contig, pos, alt from thousand_genomes.calls where sample = 'HG00096'": None,
+    "select count(*) from thousand_genomes.samples": True,
+    "select * from clinvar.grch37 limit 3": None,
+    "@allele_frequency_clinvar": None,
+    "@sample_clinvar": None,
+}
+
+
+@pytest.mark.parametrize("question", REAL)
+def test_plans_hold_on_real_tables(real: Lake, question: str) -> None:
+    params = {"sample": "HG00096"} if question == "@sample_clinvar" else None
+    said = real.plan(question, params)
+    result = real.sql(question, params)
+    frame = result.df()
+    read = result.report.bytes_scanned
+    assert said.low_bytes <= read <= said.high_bytes
+    assert result.report.files_read <= said.files
+    assert frame.attrs["lakeq"]["plan"]["high_bytes"] == said.high_bytes
+    if REAL[question]:
+        assert said.exact
