@@ -60,7 +60,8 @@ CONFIG: Mapping[str, str] = {
     "python_enable_replacements": "false",
     "python_scan_all_frames": "false",
 }
-SPILL_LIMIT = "100GB"  # a runaway sort fails here instead of filling the disk
+SPILL_LIMIT = 100 * 10**9  # bytes; a runaway sort fails here instead of filling the disk
+SPILL_SHARE = 0.5  # of the room that is free there
 # Off for the plan: what looks at the data of tables, of which those of the plan have none. Filters
 # and columns come out as in the real run. What leaves a tree that cannot be serialized is switched
 # off where it does so: DuckDB then says that column bindings are inequal.
@@ -107,11 +108,19 @@ class Engine:
         folder = self.settings.temp_dir or Path(tempfile.gettempdir())
         return folder / f"lakeq-spill-{os.getpid()}-{os.urandom(4).hex()}"
 
+    def _spill_limit(self) -> int:
+        """The most bytes that a query may spill."""
+        try:
+            free = shutil.disk_usage(self._spill.parent).free
+        except OSError:  # the folder is made when it is needed
+            return SPILL_LIMIT
+        return min(SPILL_LIMIT, int(free * SPILL_SHARE))
+
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         config: dict[str, str | bool | int | float | list[str]] = {
             **CONFIG,
             "temp_directory": str(self._spill),
-            "max_temp_directory_size": SPILL_LIMIT,
+            "max_temp_directory_size": f"{self._spill_limit() // 10**6}MB",
         }
         if self.settings.memory_limit:
             config["memory_limit"] = self.settings.memory_limit

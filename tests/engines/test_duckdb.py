@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -306,6 +307,17 @@ def test_spilled_rows_are_not_counted_and_are_removed(table: TableSnapshot, tmp_
     column = sum(file.footer.column_bytes({"pos"}) for file in table.files)
     assert access.scanned_bytes == column + sum(min(16_384, f.size_bytes) for f in table.files)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_query_may_spill_half_of_the_free_room_and_no_more(tmp_path: Path) -> None:
+    engine = Engine(settings(temp_dir=tmp_path))
+    engine.run("select 1", {}, {})
+    said = "select value from duckdb_settings() where name = 'max_temp_directory_size'"
+    ((limit,),) = engine.connection.execute(said).fetchall()
+    engine.close()
+    number, unit = limit.split()
+    size = float(number) * {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}[unit]
+    assert size <= min(100e9, shutil.disk_usage(tmp_path).free * 0.6)
 
 
 # S3
