@@ -23,6 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -69,22 +70,21 @@ def lakeq_chunk(path: Path) -> Work:
 
 
 def lakeq_tables(path: Path) -> Work:
-    from lakeq import catalog
-    from lakeq._lake_session import Session  # noqa: F401  # imported before the clock starts
-    from lakeq.formats import nexrad_level2
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from lakeq import catalog, types
+    from lakeq._lake_parquet import BUFFER_BYTES, layout, row_group_rows
+    from lakeq.formats import ReadContext, nexrad_level2
+    from lakeq.storage import local_source
+
+    for part in ("gates", "grid", "rays", "rows", "summary", "volume"):
+        import_module(f"lakeq.formats._nexrad_{part}")
 
     dataset = catalog.load().dataset("nexrad")
     tables = dict(dataset.tables)
 
     def build() -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        from lakeq import types
-        from lakeq._lake_parquet import BUFFER_BYTES, layout, row_group_rows
-        from lakeq.formats import ReadContext
-        from lakeq.storage import local_source
-
         with tempfile.TemporaryDirectory() as folder:
             context = ReadContext(dataset, Path(folder))
             pending: dict[str, list[pa.RecordBatch]] = {name: [] for name in tables}
