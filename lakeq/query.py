@@ -537,8 +537,8 @@ def prepare(
 
 # What DuckDB folds into the plan and may give another value when the query runs.
 _CLOCK = re.compile(
-    r"\b(age|now|today|get_current_\w+|(local|current_)\w*(date|time|timestamp)\w*"
-    r"|transaction_timestamp)\b",
+    r"\b(?:(?:age|now|today|get_current_\w+|transaction_timestamp)\s*\("
+    r"|(?:current_|local)(?:date|time|timestamp)\b)",
     re.IGNORECASE,
 )
 

@@ -23,8 +23,9 @@ from lakeq.planner import Plan
 from lakeq.query import Report
 from tests.support.counting_server import CountingServer, counting_server
 from tests.support.data import real_file
-from tests.support.s3 import REGION, S3
+from tests.support.s3 import CREDENTIALS, REGION, S3
 from tests.support.shapes import CONTIGS, PARAMETERS, SHAPES, Shapes, make
+from tests.test_storage import rclone
 
 # Where DuckDB decides by the data: whether a row passes, which side of a join comes first.
 NOT_EXACT = {
@@ -106,6 +107,30 @@ def test_a_second_server_sent_what_the_plans_said(shapes: Shapes, server: Counti
         assert plan.low_bytes <= server.sent <= plan.high_bytes, shape
         if plan.exact:
             assert len(server.requests) == plan.high_requests, shape
+
+
+@pytest.mark.usefixtures("aws_credentials")
+def test_rclone_gives_the_bytes_that_were_planned(shapes: Shapes, folder: Path) -> None:
+    key, secret = (CREDENTIALS[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    with rclone(folder, key, secret) as endpoint:
+        ask = asking(shapes, endpoint, signed=True)
+        for shape in SHAPES.keys() - NOT_EXACT:
+            report = ask(shape)
+            assert report.bytes_scanned == report.plan.high_bytes, shape
+            assert report.s3_requests == report.plan.high_requests, shape
+
+
+@pytest.mark.parametrize(
+    ("condition", "files"),
+    [
+        ("seen > now()", 4),
+        ("seen::date = current_date", 4),
+        ("seen > timestamptz '2099-01-01'", 0),
+        ("contig = '1' and note <> 'now'", 1),
+    ],
+)
+def test_what_the_clock_says_prunes_nothing(local: Shapes, condition: str, files: int) -> None:
+    assert advised(local, f"select count(*) from shapes.sites where {condition}").files == files
 
 
 @pytest.mark.parametrize("limits", [Limits(max_bytes=100_000), Limits(max_usd=Decimal("0.00001"))])
