@@ -510,7 +510,9 @@ def connect(path: str | Path | None = None, **settings: object) -> Lake:
 
     Further settings are those of the configuration: `warehouse`, `catalogs`, `memory_limit`,
     `threads`, `temp_dir`, `s3_profile`, `s3_region`, `s3_endpoint_url`, `s3_anon`,
-    `s3_requester_pays`; they come before environment and files. Nothing is opened or made yet.
+    `s3_requester_pays`, and who spends on what and how much at most: `user`, `project`, `tags` (a
+    mapping), `ledger`, `budget` (a list of mappings), `prices`; they come before environment and
+    files. Nothing is opened or made yet.
     """
     from lakeq import config
 

@@ -42,3 +42,9 @@ def refuse(limits: Limits, plan: Plan) -> NoReturn:
     what = "refused before anything was read, at no cost: " + "; ".join(passed(limits, plan))
     hint = "\n         ".join(f"cheaper, {each}" for each in plan.cheaper)
     raise BudgetRefused(what, "the query", hint or "raise the limit, or ask for less")
+
+
+def with_cheaper(refusal: BudgetRefused, plan: Plan) -> BudgetRefused:
+    """`refusal` with the plan's cheaper queries in its hint."""
+    hints = [refusal.hint, *(f"cheaper, {each}" for each in plan.cheaper)]
+    return BudgetRefused(refusal.what, refusal.where, "\n         ".join(filter(None, hints)))

@@ -17,7 +17,7 @@ from lakeq._query_account import Account, s3_bill
 from lakeq.config import NO_LIMITS, Limits
 from lakeq.cost import size
 from lakeq.engines import Allowance, ResultColumn, Row, Running
-from lakeq.errors import LimitPassed, NotFound, UnknownName, UsageError
+from lakeq.errors import BudgetRefused, LimitPassed, NotFound, UnknownName, UsageError
 from lakeq.neutral import neutral
 from lakeq.planner import Plan, Planned
 
@@ -472,7 +472,10 @@ def run(
         account.allowed(ready.serialized)
         if limits.passed(settings.limits, ready.plan):
             limits.refuse(settings.limits, ready.advised())
-        most = account.reserve(ready.plan, ready.tables, settings.limits)
+        try:
+            most = account.reserve(ready.plan, ready.tables, settings.limits)
+        except BudgetRefused as refusal:
+            raise limits.with_cheaper(refusal, ready.advised()) from refusal
         if not ready.explain:
             lake.check_unchanged(ready.needed.values())
         return ready.run(account, max_rows, most)

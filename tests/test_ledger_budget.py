@@ -69,7 +69,7 @@ def test_a_refused_query_asks_the_storage_for_nothing(
         poor = served_from(
             folder, server.url, tmp_path / "own.db", budget=[{"usd": "0.00001", "per": "day"}]
         )
-        with pytest.raises(BudgetRefused, match=r"up to \$0\.0") as raised:
+        with pytest.raises(BudgetRefused, match=r"(?s)up to \$0\.0") as raised:
             poor.sql(QUERY)
         assert server.requests == []
     assert raised.value.exit_code == 3
@@ -77,20 +77,38 @@ def test_a_refused_query_asks_the_storage_for_nothing(
     assert (line["outcome"], line["bytes"], line["usd"]) == ("refused", 0, "0")
 
 
-@pytest.mark.parametrize(("budget", "most"), [([{"usd": 5}], Decimal("0.00005")), ([], None)])
+def test_a_refusal_names_cheaper_queries(cohort_lake: Lake, tmp_path: Path) -> None:
+    prices = {"athena_usd_per_tb": str(10**12), "athena_minimum_mb": "0"}
+    budget = [{"usd": "0.5", "per": "day"}]
+    poor = lakeq.connect(
+        cohort_lake.settings.lake,
+        ledger=tmp_path / "own.db",
+        budget=budget,
+        prices=prices,
+        max_usd=10**9,
+    )
+    with pytest.raises(BudgetRefused) as raised:
+        poor.sql("select * from thousand_genomes.variants")
+    assert "lakeq budget" in raised.value.hint
+    assert "cheaper, " in raised.value.hint
+
+
+@pytest.mark.parametrize(("budget", "held"), [([{"usd": 5}], "0.5"), ([], "0.00005")])
 def test_a_query_that_nobody_can_bound_runs_with_what_was_set_aside_as_its_limit(
-    cohort_lake: Lake, tmp_path: Path, budget: list[dict[str, int]], most: Decimal | None
+    cohort_lake: Lake, tmp_path: Path, budget: list[dict[str, int]], held: str
 ) -> None:
     query = (
         "with recursive n(i) as (select 0 union all select max(n.i) + 1 from n, "
         "thousand_genomes.variants v where n.i < 5 and v.pos > n.i having count(*) > 0) "
         "select max(i) from n"
     )
-    lake = lakeq.connect(cohort_lake.settings.lake, ledger=tmp_path / "own.db", budget=budget)
+    path = tmp_path / "own.db"
+    lake = lakeq.connect(cohort_lake.settings.lake, ledger=path, budget=budget, max_usd="0.5")
     plan = lake.plan(query)
     assert not plan.bounded
     account = Account(lake.settings, query, {}, {})
-    assert account.reserve(plan, {}, lake.settings.limits).max_usd == most
+    assert account.reserve(plan, {}, lake.settings.limits).max_usd == Decimal("0.5")
+    assert ask(path, "SELECT usd FROM reservations") == [{"usd": held}]
     assert lake.sql(query).rows() == [(5,)]
 
 

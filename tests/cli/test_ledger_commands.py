@@ -122,6 +122,15 @@ def test_work_is_in_the_ledger_too(lake_dir: Path, made_cohort: MadeCohort) -> N
     assert (failed["outcome"], failed["bytes"]) == ("failed", None)
 
 
+def test_an_ingest_says_for_whom(command: Command, made_cohort: MadeCohort, lake_dir: Path) -> None:
+    given = ("--lake", str(lake_dir), "--project", "p", "--tag", "a=1", "--report", "none")
+    assert command("ingest", "clinvar.grch37", str(made_cohort.clinvar), *given).code == 0
+    assert {(n["kind"], n["project"], n["tags"]) for n in lines_of(lake_dir / "ledger.db")} == {
+        ("ingest", "p", '{"a":"1"}'),
+        ("convert", "p", '{"a":"1"}'),
+    }
+
+
 def test_budget_shows_what_is_left(own: Path, command: Command, tmp_path: Path) -> None:
     (tmp_path / "lakeq.toml").write_text('[[budget]]\nusd = 1\nper = "day"\nuser = "*"\n')
     (found,) = rows(command("budget", "--user", "ada", "--format", "csv"))
