@@ -59,7 +59,7 @@ class Alert:
         try:
             _publish(topic, f"lakeq budget alert: {self.percent} %", self.message(), settings)
         except Exception as error:  # noqa: BLE001  # whatever AWS says: the rows are there already
-            tell(f"warning: the alert was not sent to {topic}: {error}")
+            tell(f"warning: the alert was not sent to {topic}: {redact.redacted(str(error))}")
 
 
 def _publish(topic: str, subject: str, message: str, settings: Settings) -> None:
@@ -67,6 +67,7 @@ def _publish(topic: str, subject: str, message: str, settings: Settings) -> None
 
     region = topic.split(":")[3] if topic.count(":") >= 5 else None
     session = boto3.Session(profile_name=settings.s3.profile or None)
+    redact.remember_session(session)
     redact.remember_session(session)
     client = session.client("sns", region_name=region)  # AWS_ENDPOINT_URL_SNS is boto3's own
     client.publish(TopicArn=topic, Subject=subject, Message=message)

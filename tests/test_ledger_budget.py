@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import lakeq
-from lakeq import _ledger_owner, config
+from lakeq import _ledger_owner, config, redact
 from lakeq._query_account import Account
 from lakeq.api import Lake
 from lakeq.errors import BudgetRefused
 from lakeq.ledger import Ledger, Line, Run
 from tests.support.counting_server import counting_server
 from tests.support.ledgers import ONE_DOLLAR, ask, check, lines, served_from, spent
+from tests.support.s3 import CREDENTIALS
 
 QUERY = "select sum(ac) from thousand_genomes.variants"
 
@@ -296,6 +297,7 @@ def test_an_alert_goes_to_the_topic(
     import boto3
     from moto.server import ThreadedMotoServer
 
+    redact.remember(*CREDENTIALS.values())  # of the clients of this test
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
