@@ -1,4 +1,4 @@
-"""SQL over public genomics archives, with the bytes scanned and the dollars.
+"""SQL over public scientific archives, with the bytes scanned and the dollars.
 
 >>> import lakeq
 >>> lake = lakeq.connect("mylake")

@@ -120,7 +120,7 @@ def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) 
 )
 @lake_options
 def cli() -> None:
-    """SQL over public genomics archives, with the bytes scanned and the dollars.
+    """SQL over public scientific archives, with the bytes scanned and the dollars.
 
     \b
     lakeq ingest clinvar clinvar.vcf.gz
