@@ -45,7 +45,7 @@ def test_the_wheel_holds_every_module_and_no_other_package(wheel: zipfile.ZipFil
     assert "lakeq/py.typed" in names
     assert {name.split("/")[0] for name in names} == {"lakeq", f"lakeq-{VERSION}.dist-info"}
     shipped = {Path(name).suffix for name in names if name.startswith("lakeq/")}
-    assert shipped == {".json", ".py", ".sql", ".typed", ".yaml"}
+    assert shipped == {".csv", ".json", ".py", ".sql", ".typed", ".yaml"}
 
 
 @pytest.mark.slow
