@@ -204,9 +204,9 @@ def clinvar(table: Table, _contig: int, scale: float, like: Alleles) -> Iterator
 
 def make(lake: Lake, scale: float, like: Alleles) -> dict[str, int]:
     """Write the tables; returns their rows."""
-    from lakeq._convert_sink import Sink
-    from lakeq._lake_commit import Change
+    from lakeq.convert.sink import Sink
     from lakeq.formats import TableBatch
+    from lakeq.lake.commit import Change
 
     iceberg, rows = lake._iceberg, {}  # the writer of the lake itself
     makers = {

@@ -29,9 +29,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import lakeq
-from lakeq._lake_commit import Change
 from lakeq.api import Lake
 from lakeq.catalog import Table
+from lakeq.lake.commit import Change
 
 DAY = datetime(2021, 6, 25, tzinfo=UTC)
 DISTANCES = {"5 km": 0.05, "50 km": 0.45, "100 km": 0.9, "200 km": 1.8}  # degrees north

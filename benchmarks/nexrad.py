@@ -74,8 +74,8 @@ def lakeq_tables(path: Path) -> Work:
     import pyarrow.parquet as pq
 
     from lakeq import catalog, types
-    from lakeq._lake_parquet import BUFFER_BYTES, layout, row_group_rows
     from lakeq.formats import ReadContext, nexrad_level2
+    from lakeq.lake.parquet import BUFFER_BYTES, layout, row_group_rows
     from lakeq.storage import local_source
 
     for part in ("gates", "grid", "rays", "rows", "summary", "volume"):

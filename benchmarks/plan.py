@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lakeq import cost, query  # noqa: E402  # the checkout, wherever this is run from
-from lakeq._lake_side import Side, SideFiles  # noqa: E402
 from lakeq.config import Limits, S3Settings, Settings  # noqa: E402
 from lakeq.errors import LimitPassed  # noqa: E402
+from lakeq.lake.side import Side, SideFiles  # noqa: E402
 from lakeq.snapshot import Bounds, DataFile, Footer, Leaf, TableSnapshot  # noqa: E402
 from tests.support.counting_server import counting_server  # noqa: E402
 from tests.support.shapes import PARAMETERS, SHAPES, Shapes, dataset, make  # noqa: E402
@@ -194,7 +194,7 @@ def cold(folder: Path, count: int) -> None:
     """Footers of real files read anew: what a plan takes when there is no side file."""
     import pyarrow.parquet as pq
 
-    from lakeq._lake_parquet import footer_of
+    from lakeq.lake.parquet import footer_of
 
     shapes = make(folder, rows=4000)
     paths = [Path(file.path) for table in shapes.snapshots.values() for file in table.files]

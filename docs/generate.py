@@ -13,10 +13,9 @@ from pathlib import Path
 
 import click
 
-from lakeq import _catalog_schema as schema
-from lakeq import _catalog_yaml as limits
 from lakeq import catalog, config, types
-from lakeq.catalog import Dataset, Table
+from lakeq.catalog import Dataset, Table, schema
+from lakeq.catalog import yaml as limits
 from lakeq.cli import cli
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -93,9 +92,7 @@ def catalog_schema() -> str:
         "Tables": ("Of each table, by its name.", schema.TABLE_KEYS),
         "Columns": (_COLUMNS, schema.COLUMN_KEYS),
     }
-    head = (
-        WRITTEN.format(source="lakeq/_catalog_schema.py") + "# Catalog schema\n\n" + _INTRODUCTION
-    )
+    head = WRITTEN.format(source="lakeq/catalog/schema.py") + "# Catalog schema\n\n" + _INTRODUCTION
     parts = [f"\n## {name}\n\n{text}\n\n{_keys(keys)}" for name, (text, keys) in sections.items()]
     return head + "".join(parts) + _types()
 

@@ -208,13 +208,14 @@ def _folder() -> Path | None:
 def _stamp(module: str) -> str:
     """What code of `module` depends on: what it may be made of, the compiler, the processor.
 
-    A format's kernels call parts of the format's other private modules; those of a module of the
-    package itself only its own.
+    A format's kernels call parts of the formats' other private modules; those of any other module
+    only its own.
     """
     from importlib.util import find_spec
 
     file, here = Path(module), Path(__file__)
-    sources = [file] if file.parent == here.parent else sorted(file.parent.glob("_*.py"))
+    formats = here.parent / "formats"
+    sources = sorted(formats.glob("_*.py")) if file.parent == formats else [file]
     stats = [(path.name, path.stat()) for path in (here, *sources)]
     found = find_spec("numba")
     packages = Path(found.origin).parent.parent if found and found.origin else Path()

@@ -14,11 +14,11 @@ from lakeq.errors import UsageError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from lakeq._convert_select import Selection
     from lakeq.arrays import Order, Values
     from lakeq.catalog import Catalog, Column, Dataset, Table
     from lakeq.config import Settings
     from lakeq.convert import IngestReport
+    from lakeq.convert.select import Selection
     from lakeq.keys import Moment
     from lakeq.lake import IcebergLake
     from lakeq.ledger import Ledger
@@ -350,7 +350,7 @@ class Lake:
 
     def _upkept(self, name: str) -> list[Table]:
         """The tables that a name means to the upkeep, hidden ones of a dataset included."""
-        from lakeq._convert_parts import parts_table
+        from lakeq.convert.parts import parts_table
 
         if "." in name:
             return [self.catalog.table(name, "the upkeep")]
@@ -460,7 +460,7 @@ def _chosen(
     new_only: bool,
 ) -> Sequence[str] | Selection:
     """The objects named, or what is asked of the archive."""
-    from lakeq._convert_select import Selection
+    from lakeq.convert.select import Selection
     from lakeq.keys import Wanted
 
     sites = (site,) if isinstance(site, str) and site else tuple(site)
@@ -487,8 +487,9 @@ def new_catalog(  # what the command line gives, one by one
     `folder` None is the first of the setting `catalogs`, or the present folder. Raises
     `UsageError` for a name that cannot be one or that has a catalog already.
     """
-    from lakeq import _catalog_write, formats
-    from lakeq._catalog_schema import NAME
+    from lakeq import formats
+    from lakeq.catalog import write as catalog_write
+    from lakeq.catalog.schema import NAME
     from lakeq.storage import Storage
 
     if not NAME.match(name):
@@ -501,7 +502,7 @@ def new_catalog(  # what the command line gives, one by one
     sources = Storage(settings).expand(files)
     into = Path(folder) if folder is not None else next(iter(settings.catalogs), Path())
     path = Path(into) / f"{name}.yaml"
-    _catalog_write.write_new(path, draft(name, sources, facts))
+    catalog_write.write_new(path, draft(name, sources, facts))
     return path
 
 

@@ -11,10 +11,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from lakeq import _ledger_store as store
 from lakeq import cost
 from lakeq.errors import BadLake, NotFound, UnknownName, UsageError
-from lakeq.ledger import Ledger
+from lakeq.ledger import Ledger, store
 
 _SINCE = "SELECT * FROM lines WHERE started >= ? ORDER BY id DESC"
 _ONE_RUN = """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 from zlib import crc32
 
-from lakeq._convert_sink import Sink
+from lakeq.convert.sink import Sink
 from lakeq.errors import BadCatalog, UsageError
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from lakeq._lake_parquet import NewFile
     from lakeq.catalog import Table
     from lakeq.lake import IcebergLake
+    from lakeq.lake.parquet import NewFile
     from lakeq.query import Report, Result
     from lakeq.snapshot import TableSnapshot
 
@@ -101,7 +101,7 @@ def _current(lake: IcebergLake, table: Table, checksum: str) -> TableSnapshot | 
 
 
 def _made(lake: IcebergLake, table: Table, checksum: str, result: Result) -> RefreshReport:
-    from lakeq._lake_commit import Change
+    from lakeq.lake.commit import Change
 
     made = {name: str(number) for name, number in result.snapshots.items()}
     query = table.query.removeprefix("@") if table.query.startswith("@") else "select"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from lakeq._ledger_text import HIDDEN, decoded
 from lakeq.digest import Digest
 from lakeq.errors import UsageError
+from lakeq.ledger.text import HIDDEN, decoded
 from lakeq.query import Report, Result, Snapshots, run
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from lakeq.errors import BadLake, LakeqError, NotFound
 
 if TYPE_CHECKING:
-    from lakeq._lake_verify import Checked, Listed
     from lakeq.catalog import Catalog
     from lakeq.lake import IcebergLake
+    from lakeq.lake.verify import Checked, Listed
     from lakeq.storage import Storage
 
 ORPHAN = "orphan"
@@ -196,7 +196,7 @@ def _again(
 ) -> str:
     """Ingest the objects of damaged files again; returns what came of it."""
     from lakeq import convert
-    from lakeq._convert_samples import samples_table
+    from lakeq.convert.samples import samples_table
 
     sources = sorted({source for finding in findings for source in finding.sources})
     tables = sorted({finding.table for finding in findings})

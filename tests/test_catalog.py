@@ -357,7 +357,7 @@ def test_the_cache_gives_what_the_file_gives(tmp_path: Path, file: Path, cached:
 def test_a_second_start_reads_no_yaml(
     tmp_path: Path, cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lakeq._catalog_yaml.compose", None)
+    monkeypatch.setattr("lakeq.catalog.yaml.compose", None)
     assert read(tmp_path).title == "My cohort"
 
 

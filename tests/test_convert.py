@@ -169,8 +169,8 @@ def test_rows_keep_their_order_over_many_batches(iceberg: IcebergLake, tmp_path:
 def test_a_large_table_is_written_in_several_row_groups_and_files(
     iceberg: IcebergLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lakeq._lake_parquet.BUFFER_BYTES", 20_000)
-    monkeypatch.setattr("lakeq._lake_parquet.FILE_BYTES", 10_000)
+    monkeypatch.setattr("lakeq.lake.parquet.BUFFER_BYTES", 20_000)
+    monkeypatch.setattr("lakeq.lake.parquet.FILE_BYTES", 10_000)
     values = random_positions(9000)
     lines = "".join(f"22 {value} A 1\n" for value in values)
     ingest(iceberg, made(tmp_path, "a.txt", "#samples ann\n" + lines))
@@ -184,18 +184,18 @@ def test_memory_over_all_open_files_is_bounded(
     iceberg: IcebergLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many partitions are open, what waits in memory is written beyond the limit."""
-    from lakeq import _convert_sink
+    from lakeq.convert import sink as convert_sink
 
-    monkeypatch.setattr(_convert_sink, "PENDING_BYTES", 50_000)
+    monkeypatch.setattr(convert_sink, "PENDING_BYTES", 50_000)
     lines = "".join(f"{number % 20} {number} A 1\n" for number in range(20_000))
     pending: list[int] = []
-    write = _convert_sink.Sink.write
+    write = convert_sink.Sink.write
 
-    def watched(self: _convert_sink.Sink, batch: formats.TableBatch) -> None:
+    def watched(self: convert_sink.Sink, batch: formats.TableBatch) -> None:
         write(self, batch)
         pending.append(sum(file.pending_bytes for file in self._open.values()))
 
-    monkeypatch.setattr(_convert_sink.Sink, "write", watched)
+    monkeypatch.setattr(convert_sink.Sink, "write", watched)
     ingest(iceberg, made(tmp_path, "a.txt", "#samples ann\n" + lines))
     assert max(pending) < 60_000
     assert iceberg.snapshot("made.sites").rows == 20_000

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakeq import catalog
-from lakeq._guard_functions import ALLOWED, NAMES, refusal
 from lakeq.config import Settings
 from lakeq.engines.duckdb import Engine
 from lakeq.errors import AssemblyMismatch, LakeqError, QueryFailed, QueryRefused, UnknownName
 from lakeq.guard import Guarded, check
+from lakeq.guard.functions import ALLOWED, NAMES, refusal
 from tests.support.data import ROOT
 
 Check = Callable[..., Guarded]

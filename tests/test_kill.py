@@ -26,22 +26,22 @@ from tests.lake_formats.tally import dataset
 
 RANDOM_KILLS = 20
 POINTS = (
-    "lakeq._lake_session:_locked",
-    "lakeq._lake_parquet:FileWriter._write_group",
-    "lakeq._lake_parquet:FileWriter.close",
-    "lakeq._lake_commit:stage",
-    "lakeq._lake_io:WarehouseIO.write",
-    "lakeq._lake_pointers:Pointers.switch",
-    "lakeq._lake_pointers:Pointers._step",
-    "lakeq._lake_side:SideFiles.write",
+    "lakeq.lake.session:_locked",
+    "lakeq.lake.parquet:FileWriter._write_group",
+    "lakeq.lake.parquet:FileWriter.close",
+    "lakeq.lake.commit:stage",
+    "lakeq.lake.io:WarehouseIO.write",
+    "lakeq.lake.pointers:Pointers.switch",
+    "lakeq.lake.pointers:Pointers._step",
+    "lakeq.lake.side:SideFiles.write",
 )
 UPKEEP_POINTS = (
-    "lakeq._lake_parquet:FileWriter.close",
-    "lakeq._lake_commit:stage",
-    "lakeq._lake_io:WarehouseIO.write",
-    "lakeq._lake_io:WarehouseIO.delete",
-    "lakeq._lake_pointers:Pointers.switch",
-    "lakeq._lake_side:SideFiles.write",
+    "lakeq.lake.parquet:FileWriter.close",
+    "lakeq.lake.commit:stage",
+    "lakeq.lake.io:WarehouseIO.write",
+    "lakeq.lake.io:WarehouseIO.delete",
+    "lakeq.lake.pointers:Pointers.switch",
+    "lakeq.lake.side:SideFiles.write",
 )
 # Imports once, then forks one ingest per line: {"lake", "objects", "point", "calls"}; without
 # objects it is the upkeep of the table of sites that is forked.
@@ -50,7 +50,10 @@ import json, os, sys
 from importlib import import_module
 from pathlib import Path
 from datetime import UTC, datetime
-from lakeq import _lake_commit, _lake_read, _lake_upkeep, convert, formats, maintain
+from lakeq import convert, formats, maintain
+from lakeq.lake import read as lake_read
+from lakeq.lake import upkeep as lake_upkeep
+from lakeq.lake import commit as lake_commit
 from lakeq.config import Settings
 from lakeq.lake import IcebergLake
 from lakeq.storage import Storage

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakeq._lake_commit import Change, Overtaken
 from lakeq.catalog import Column
 from lakeq.config import S3Settings
 from lakeq.errors import (
@@ -26,6 +25,7 @@ from lakeq.errors import (
     UsageError,
 )
 from lakeq.lake import IcebergLake
+from lakeq.lake.commit import Change, Overtaken
 from tests.lake_formats import (
     lake_at,
     new_file,
@@ -242,7 +242,7 @@ def test_partition_values_are_recorded(iceberg: IcebergLake) -> None:
 def test_names_of_files_stay_inside_the_table_whatever_the_object_is_called(
     contig: str, key: str
 ) -> None:
-    from lakeq._lake_parquet import _slug
+    from lakeq.lake.parquet import _slug
 
     for text in (contig, key):
         assert re.fullmatch(r"[A-Za-z0-9-]{1,48}", _slug(text))

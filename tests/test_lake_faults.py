@@ -15,7 +15,6 @@ import pyarrow as pa
 import pytest
 
 from lakeq import types
-from lakeq._lake_commit import Change
 from lakeq.errors import (
     AccessDenied,
     BadLake,
@@ -23,6 +22,7 @@ from lakeq.errors import (
     UsageError,
 )
 from lakeq.lake import IcebergLake
+from lakeq.lake.commit import Change
 from tests.lake_formats import (
     file_limit,
     lake_at,
@@ -85,7 +85,7 @@ def test_a_commit_that_is_always_overtaken_gives_up_and_leaves_nothing(
     put(iceberg, "s3://b/a", sites(1))
     before = warehouse_files(iceberg)
     monkeypatch.setattr("lakeq.lake._LONGEST_WAIT_S", 0.0)
-    monkeypatch.setattr("lakeq._lake_pointers.Pointers.switch", lambda *_: False)
+    monkeypatch.setattr("lakeq.lake.pointers.Pointers.switch", lambda *_: False)
     with pytest.raises(StorageUnavailable, match="31 commits in a row"):
         iceberg.commit(SITES, ["s3://b/a"], [])
     assert warehouse_files(iceberg) == before

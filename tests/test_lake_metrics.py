@@ -35,8 +35,8 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
-from lakeq._lake_metrics import leaves, of_footer, serialized
 from lakeq.errors import BadLake
+from lakeq.lake.metrics import leaves, of_footer, serialized
 
 UTC = dt.UTC
 COLUMNS: dict[str, tuple[Any, list[Any]]] = {

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakeq import _lake_pages as pages
-from lakeq._lake_encode import DELTA_BLOCK
+from lakeq.lake import pages
+from lakeq.lake.encode import DELTA_BLOCK
 
 TEXT = st.text(max_size=5)
 INT32, INT64 = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)

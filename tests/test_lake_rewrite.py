@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lakeq._lake_commit import Change, Overtaken
 from lakeq.catalog import Table
 from lakeq.lake import IcebergLake
+from lakeq.lake.commit import Change, Overtaken
 from tests.lake_formats import lake_at, named_files, positions, put, sites, warehouse_files
 from tests.lake_formats.tally import SITES
 

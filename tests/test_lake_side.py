@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakeq._lake_commit import Change
-from lakeq._lake_side import SideFiles
 from lakeq.errors import (
     NotFound,
 )
 from lakeq.lake import IcebergLake
+from lakeq.lake.commit import Change
+from lakeq.lake.side import SideFiles
 from lakeq.snapshot import DataFile, Footer
 from tests.lake_formats import (
     lake_at,
@@ -89,7 +89,7 @@ def test_no_byte_of_a_side_file_can_change_unnoticed(data: st.DataObject) -> Non
     at = data.draw(st.integers(0, len(good) - 1))
     flipped = bytearray(good)
     flipped[at] ^= data.draw(st.integers(1, 255))
-    from lakeq._lake_side import _decoded
+    from lakeq.lake.side import _decoded
 
     try:
         decoded = _decoded(bytes(flipped), "key")
@@ -99,7 +99,7 @@ def test_no_byte_of_a_side_file_can_change_unnoticed(data: st.DataObject) -> Non
 
 
 def _side_bytes() -> bytes:
-    from lakeq._lake_side import Side, _encoded
+    from lakeq.lake.side import Side, _encoded
     from lakeq.snapshot import Leaf, SnapshotColumn, TableSnapshot
 
     footer = Footer((Leaf("pos", "pos"),), [5], [4], [60])

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import lakeq
-from lakeq import _ledger_owner, config, redact
+from lakeq import config, redact
 from lakeq._query_account import Account
 from lakeq.api import Lake
 from lakeq.errors import BudgetRefused
 from lakeq.ledger import Ledger, Line, Run
+from lakeq.ledger import owner as ledger_owner
 from tests.support.counting_server import counting_server
 from tests.support.ledgers import ONE_DOLLAR, ask, check, lines, served_from, spent
 from tests.support.s3 import CREDENTIALS
@@ -258,8 +259,8 @@ def test_a_reservation_is_taken_back_only_from_a_process_that_is_gone(
     from datetime import timedelta
 
     now = datetime.now(UTC)
-    owner = _ledger_owner.here()._replace(**change)
-    assert _ledger_owner.is_gone(owner, now - timedelta(hours=hours), now) is gone
+    owner = ledger_owner.here()._replace(**change)
+    assert ledger_owner.is_gone(owner, now - timedelta(hours=hours), now) is gone
 
 
 # Alerts

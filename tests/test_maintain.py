@@ -121,8 +121,8 @@ def test_new_objects_are_merged_into_the_compacted_file(iceberg: IcebergLake) ->
 def test_large_partitions_become_several_files_in_order(
     iceberg: IcebergLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lakeq._lake_parquet.BUFFER_BYTES", 10_000)
-    monkeypatch.setattr("lakeq._lake_parquet.FILE_BYTES", 1_000)
+    monkeypatch.setattr("lakeq.lake.parquet.BUFFER_BYTES", 10_000)
+    monkeypatch.setattr("lakeq.lake.parquet.FILE_BYTES", 1_000)
     monkeypatch.setattr("lakeq.maintain.BATCH_ROWS", 100)
     numbers = shuffled(iceberg, objects=4, rows=1000)
     maintain(iceberg)

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakeq._lake_parquet import _slug
 from lakeq.api import Lake
 from lakeq.config import S3Settings, Settings
 from lakeq.engines.duckdb import Engine, identifier
 from lakeq.errors import LakeqError
+from lakeq.lake.parquet import _slug
 from lakeq.snapshot import SnapshotColumn, TableSnapshot
 from tests.support.s3 import S3
 from tests.support.tables import snapshot, write

@@ -121,7 +121,7 @@ def test_a_compacted_site_day_on_s3_sends_a_small_part_of_itself_for_a_gauge(
     s3: S3, tmp_path: Path, aws_credentials: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proxy counts. Row groups are small, for a day of three times two sweeps is."""
-    monkeypatch.setattr("lakeq._lake_parquet.row_group_rows", lambda _table: 4096)
+    monkeypatch.setattr("lakeq.lake.parquet.row_group_rows", lambda _table: 4096)
     folder = tmp_path / "TORD" / "185"
     folder.mkdir(parents=True)
     for minute in (18, 28, 38):

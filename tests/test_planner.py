@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lakeq
-from lakeq import _plan_scans, cost, planner, query
+from lakeq import cost, planner, query
 from lakeq._packed_files import pack, unpack
 from lakeq.api import Lake
 from lakeq.config import Limits, S3Settings, Settings
 from lakeq.errors import BudgetRefused, LimitPassed
 from lakeq.planner import Plan
+from lakeq.planner import scans as plan_scans
 from lakeq.query import Report
 from tests.support.counting_server import CountingServer, counting_server
 from tests.support.data import real_file
@@ -234,7 +235,7 @@ def plan_in_bulk(shapes: Shapes, sql: str) -> Plan:
         packed[name] = replace(table, files=unpack(header, memoryview(b"".join(arrays))))
     lake = Shapes(packed, shapes.datasets)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_plan_scans, "MANY_FILES", 1)
+        patch.setattr(plan_scans, "MANY_FILES", 1)
         ready = query.prepare(
             sql, datasets=shapes.datasets, lake=lake, settings=Settings(lake=Path("unused"))
         )

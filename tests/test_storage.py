@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakeq import storage as storage_module
-from lakeq._storage_s3 import glob_pattern
 from lakeq.config import S3Settings, Settings
 from lakeq.errors import (
     AccessDenied,
@@ -29,6 +28,7 @@ from lakeq.errors import (
     UsageError,
 )
 from lakeq.storage import Storage
+from lakeq.storage.s3 import glob_pattern
 from tests.lake_formats.tally import SITES
 from tests.support.required import missing
 from tests.support.s3 import CREDENTIALS, S3

@@ -305,8 +305,8 @@ class Engine:
         """
         if not isinstance(error, BadLake) or error.where in self._files or len(self._files) < 2:
             return error
-        from lakeq._lake_io import WarehouseIO
-        from lakeq._lake_verify import check_data
+        from lakeq.lake.io import WarehouseIO
+        from lakeq.lake.verify import check_data
 
         storage = WarehouseIO(self.settings.s3)
         for path, file in self._files.items():

@@ -217,7 +217,7 @@ def test_rerun_of_what_is_no_run_is_told(
 def test_parameters_of_every_kind_come_back(own: Path) -> None:
     from datetime import UTC, date, datetime
 
-    from lakeq._ledger_text import decoded, encoded
+    from lakeq.ledger.text import decoded, encoded
 
     values = {
         "n": None, "i": 2**70, "f": 0.1, "t": "ü'", "l": [1, 2], "d": Decimal("0.10"),

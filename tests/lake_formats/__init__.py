@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from lakeq import types
-from lakeq._lake_parquet import NewFile
-from lakeq._lake_session import Session
 from lakeq.catalog import Table
 from lakeq.config import S3Settings, Settings
 from lakeq.lake import At, IcebergLake
+from lakeq.lake.parquet import NewFile
+from lakeq.lake.session import Session
 from tests.lake_formats.tally import SITES
 
 FOLDER = str(Path(__file__).parent)
@@ -28,7 +28,7 @@ def put(
     lake: IcebergLake, source: str, rows: Sequence[dict[str, object]], table: Table = SITES
 ) -> int:
     """Replace the rows of `source`; returns the snapshot's id."""
-    from lakeq._lake_commit import Change
+    from lakeq.lake.commit import Change
 
     with lake.session() as session:
         writer = lake.writer(table, session)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lakeq._lake_parquet import footer_of
 from lakeq.catalog import Column, Dataset, Table
+from lakeq.lake.parquet import footer_of
 from lakeq.snapshot import DataFile, SnapshotColumn, TableSnapshot
 from lakeq.types import to_arrow, to_duckdb
 

@@ -1,0 +1,330 @@
+"""The objects of one commit: read, written as files, settled with what the lake has, committed."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from lakeq import formats
+from lakeq.convert import parts as convert_parts
+from lakeq.convert.report import ObjectReport
+from lakeq.convert.samples import NOT_IN_PANEL, Roster, known_samples
+from lakeq.convert.sink import Sink
+from lakeq.convert.things import Converted, Decision, TableDecision, Things, decide
+from lakeq.errors import UsageError
+from lakeq.formats import ReadContext, Sample
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakeq.catalog import Table
+    from lakeq.convert import Job
+    from lakeq.formats import Format
+    from lakeq.lake.commit import Change
+    from lakeq.lake.parquet import NewFile, TableWriter
+    from lakeq.lake.session import Session
+    from lakeq.storage import SourceObject
+
+ROUNDS = 5  # preparations again because another writer changed the samples
+DECISIONS = 30  # or brought objects of the same things
+_FILES_PER_OBJECT = 1000  # numbers apart from object to object, so that files sort by object
+
+
+class Batch:
+    """The objects of one commit, being converted."""
+
+    def __init__(self, job: Job, session: Session) -> None:
+        self._job = job
+        self._session = session
+        self._lake = job.lake
+        self._roster = Roster(known_samples(job.lake, job.samples_table))
+        self._writers: dict[str, TableWriter] = {}
+        self._lock = threading.Lock()  # over writers, notes and progress
+        self._converted: list[Converted] = []
+        self._left: list[tuple[SourceObject, str]] = []  # not read, and what stays instead
+        self.reports: list[ObjectReport] = []
+        self.notes: Counter[str] = Counter()
+        self.snapshots: dict[str, int] = {}
+        self.files: list[NewFile] = []
+
+    def convert_all(self, sources: Sequence[SourceObject]) -> None:
+        """Read the objects and write their files, as many at once as the format allows."""
+        wanted = self._unread(sources)
+        at_once = self._at_once(wanted)
+        if at_once == 1:
+            for number, source in enumerate(wanted):
+                self._keep(self._convert(source, number))
+            return
+        with ThreadPoolExecutor(at_once) as pool:
+            futures = [pool.submit(self._convert, s, n) for n, s in enumerate(wanted)]
+            try:
+                for future in futures:
+                    self._keep(future.result())
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
+
+    def _at_once(self, sources: Collection[SourceObject]) -> int:
+        reader = self._job.reader
+        if reader is None or hasattr(reader, "sample_names") or len(sources) < 2:
+            return 1  # samples are numbered in the order of the objects
+        at_once = getattr(reader, "at_once", None)
+        return min(len(sources), at_once(self._job.tables)) if at_once else 1
+
+    def _unread(self, sources: Sequence[SourceObject]) -> list[SourceObject]:
+        """The objects to read: no part twice, none that is there already or that came too late."""
+        job = self._job
+        if not job.identities.told:
+            return list(sources)
+        things = job.things()
+        of = job.identities.of
+        keys = {i.key for s in sources if (i := of(s.uri)) is not None and i.part}
+        parts = convert_parts.known_parts(job.lake, things, keys)
+        wanted: dict[object, SourceObject] = {}
+        for source in sources:
+            identity = of(source.uri)
+            if identity is None or not identity.part:
+                wanted[source.uri] = source
+                continue
+            tables = job.tables_of(source)
+            above = [things.above(identity, name) for name in tables]
+            known = parts[identity.key]
+            twin = wanted.get((identity.key, identity.part))
+            if all(above):
+                self._left.append((source, above[0] or ""))
+            elif not convert_parts.to_read(frozenset(tables), source, known):
+                self._left.append((source, source.uri))
+            else:
+                if twin is not None:
+                    self._left.append((twin, source.uri))
+                wanted[identity.key, identity.part] = source
+        return list(wanted.values())
+
+    def _keep(self, item: Converted) -> None:
+        self._converted.append(item)
+        self.files += [file for files in item.files.values() for file in files]
+
+    def _convert(self, source: SourceObject, number: int) -> Converted:
+        """Read one object and write its files."""
+        job = self._job
+        tables = job.tables_of(source)
+        samples, unknown = job.enroll(source, tables, self._roster)
+        first = number * _FILES_PER_OBJECT
+        sink = Sink(source.uri, {n: self._writer(t) for n, t in tables.items()}, first)
+        item = Converted(source, job.identities.of(source.uri), tables)
+        notes = self._read(item, samples, sink)
+        with self._lock:
+            self.notes.update(notes)
+            self.notes.update({NOT_IN_PANEL: unknown} if unknown else {})
+            job.progress(source.uri, source.size_bytes, source.size_bytes)
+        item.files = sink.finished
+        item.rows = {name: 0 for name, table in tables.items() if table.replace == "source"}
+        item.rows |= sink.rows()
+        return item
+
+    def _read(self, item: Converted, samples: Mapping[str, Sample], sink: Sink) -> dict[str, int]:
+        source, tables = item.source, item.tables
+        reader = formats.get(next(iter(tables.values())).format)
+        aside = _Aside(reader, item)
+        with TemporaryDirectory(dir=self._session.scratch) as folder:
+            context = ReadContext(
+                dataset=self._job.dataset,
+                temp_dir=Path(folder),
+                samples=samples,
+                progress=partial(self._progress, source),
+                options=self._job.options,
+                other=partial(self._job.object_at, tables=tables),
+            )
+            try:
+                for batch in reader.read(source, tables, context):
+                    if not aside.take(batch):
+                        sink.write(batch)
+                sink.close()
+            finally:
+                sink.abort()
+        aside.close()
+        return context.notes
+
+    def _progress(self, source: SourceObject, read: int) -> None:
+        with self._lock:
+            self._job.progress(source.uri, read, source.size_bytes)
+
+    def _writer(self, table: Table) -> TableWriter:
+        with self._lock:
+            if table.name not in self._writers:
+                self._writers[table.name] = self._lake.writer(table, self._session)
+            return self._writers[table.name]
+
+    def commit(self) -> bool:
+        """Make the batch current; False when its sample numbers were given away meanwhile."""
+        from lakeq.lake.commit import Overtaken
+
+        rounds = DECISIONS if self._job.identities.told else ROUNDS
+        for _ in range(rounds):
+            things = self._job.things() if self._job.identities.told else self._job.in_lake
+            decision = decide(self._converted, things)
+            made: list[NewFile] = []
+            changes = list(self._changes(decision, things, made))
+            samples = list(self._samples())
+            try:
+                if changes or samples:
+                    self.snapshots = self._lake.commit_all([*changes, *samples], self._session)
+            except Overtaken:
+                self._lake.delete(made)
+                self._lake.delete(file for change in samples for file in change.files)
+                known = known_samples(self._lake, self._job.samples_table)
+                if not self._roster.rebase(known):
+                    return False
+            else:
+                self._settle(decision, things, [*made, *(f for c in samples for f in c.files)])
+                return True
+        return False
+
+    def _settle(self, decision: Decision, things: Things, more: Sequence[NewFile]) -> None:
+        """After the commit: drop what was not taken, and report; `things` were there before."""
+        taken = {file.path for table in decision.tables.values() for file in table.files}
+        self._lake.delete(file for file in self.files if file.path not in taken)
+        self.files = [file for file in self.files if file.path in taken] + list(more)
+        self.reports = [self._report(item, decision, things) for item in self._converted]
+        self.reports += [
+            ObjectReport(s.uri, s.size_bytes, {}, s.uri in things.uris, kept=stays)
+            for s, stays in self._left
+        ]
+
+    def _report(self, item: Converted, decision: Decision, things: Things) -> ObjectReport:
+        uri = item.source.uri
+        kept = decision.kept.get(uri, "")
+        counted = {} if kept else item.rows
+        rows = {item.tables[name].qualified: count for name, count in counted.items()}
+        replaced = tuple(sorted(decision.replaced.get(uri, ())))
+        replaces = uri in things.uris
+        return ObjectReport(uri, item.source.size_bytes, rows, replaces, replaced, kept)
+
+    def _changes(self, decision: Decision, things: Things, made: list[NewFile]) -> Iterator[Change]:
+        """What the commit does to each table; new files that it makes for that go to `made`."""
+        self._add_summaries(decision, things, made)
+        for name, table in decision.tables.items():
+            described = self._job.tables.get(name) or convert_parts.parts_table(self._job.dataset)
+            if described.replace == "table":
+                self._check_alone(described, decision)
+                if not table.files:  # an object of the other assembly, say
+                    continue
+            yield self._change(described, table, things)
+
+    def _change(self, table: Table, decided: TableDecision, things: Things) -> Change:
+        from lakeq.lake.commit import Change
+
+        sources, files = frozenset(decided.sources), tuple(decided.files)
+        if not decided.minded:
+            return Change(table, sources, files)
+        key = self._job.identities.key
+        keys, minded = frozenset(decided.keys), frozenset(decided.minded)
+        return Change(
+            table,
+            sources,
+            files,
+            covers=lambda uri: key(uri) in keys,
+            expected=things.paths(minded, table.name),
+            watch=lambda uri: key(uri) in minded,
+        )
+
+    def _check_alone(self, table: Table, decision: Decision) -> None:
+        filled = [item.source.uri for item in self._converted if item.files.get(table.name)]
+        if len(filled) > 1:
+            what = f"{table.qualified} holds one object at a time, but two were given"
+            raise UsageError(what, f"{filled[0]} and {filled[1]}", "give one of them")
+
+    def _add_summaries(self, decision: Decision, things: Things, made: list[NewFile]) -> None:
+        """Work out anew the rows that tell of a whole thing, for the things that got a part."""
+        job = self._job
+        of = job.identities.key
+        whole = {key: item for item in decision.wholes if (key := of(item.source.uri))}
+        parted = {key for key in whole if things.in_table(key, convert_parts.NAME)}
+        if not parted and not decision.parts:
+            return
+        assert job.reader is not None
+        parts = decision.table(convert_parts.NAME)
+        parts.minded |= parted | decision.parts.keys()
+        parts.keys |= {key for key in parted if things.superseded(key, whole[key].tables)}
+        known = convert_parts.known_parts(job.lake, things, decision.parts)
+        for key, taken in decision.parts.items():
+            parts.sources |= {item.source.uri for item in taken}
+            parts.sources |= {
+                uri for item in taken for uri in decision.replaced.get(item.source.uri, ())
+            }
+            writer = self._writer(convert_parts.parts_table(job.dataset))
+            made.append(convert_parts.write_parts(writer, taken))
+            parts.files.append(made[-1])
+            self._combine(decision, things, key, known[key], made)
+
+    def _combine(
+        self,
+        decision: Decision,
+        things: Things,
+        key: str,
+        known: Sequence[convert_parts.Part],
+        made: list[NewFile],
+    ) -> None:
+        job = self._job
+        assert job.reader is not None
+        taken = decision.parts[key]
+        identity = taken[0].identity
+        assert identity is not None
+        tables = {
+            name: table
+            for name, table in taken[0].tables.items()
+            if name in convert_parts.summaries(job.reader) and things.above(identity, name) is None
+        }
+        if not tables:
+            return
+        writers = {name: self._writer(table) for name, table in tables.items()}
+        new = convert_parts.combined(job.reader, tables, known, taken, writers)
+        for name in tables:
+            table = decision.table(name)
+            table.keys.add(key)
+            table.files += new.get(name, ())
+            made += new.get(name, ())
+
+    def _samples(self) -> Iterator[Change]:
+        """The samples table, written anew when it changed, on the base that it was read from."""
+        from lakeq import types
+        from lakeq.lake.commit import Change
+
+        table = self._job.samples_table
+        if table is None or not self._roster.changed:
+            return
+        writer = self._writer(table).open(self._converted[0].source.uri, (), 0)
+        writer.write(self._roster.rows(types.arrow_schema(table)))
+        base = self._roster.known.snapshot_id
+        yield Change(table, frozenset(), (writer.close(),), base=base, whole=True)
+
+
+class _Aside:
+    """Takes what is kept aside of a part: rows of summaries, and of made-up tables."""
+
+    def __init__(self, reader: Format, item: Converted) -> None:
+        self._item = item
+        self._part = item.identity is not None and bool(item.identity.part)
+        self._summaries = convert_parts.summaries(reader)
+        self._batches: defaultdict[str, list[pa.RecordBatch]] = defaultdict(list)
+
+    def take(self, batch: formats.TableBatch) -> bool:
+        """Whether the batch is to be kept aside, and so is not one for the tables."""
+        if not self._part or not (batch.table in self._summaries or batch.table.startswith("_")):
+            return False
+        self._batches[batch.table].append(batch.rows)
+        return True
+
+    def close(self) -> None:
+        """Hand over what was taken."""
+        import pyarrow as pa
+
+        for name, batches in self._batches.items():
+            self._item.aside[name] = pa.Table.from_batches(batches)

@@ -1,0 +1,183 @@
+"""What a snapshot holds, as Iceberg's metadata and the Parquet footers say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from lakeq.errors import BadLake, NotFound
+from lakeq.lake.commit import Staged, live_files, load_metadata, partition_values, source_of
+from lakeq.lake.io import WarehouseIO
+from lakeq.lake.parquet import Inside, NewFile, inside_of, read_inside
+from lakeq.lake.pointers import Checksum
+from lakeq.lake.schema import duckdb_type
+from lakeq.lake.side import Side, from_milliseconds
+from lakeq.snapshot import DataFile, Footer, SnapshotColumn, SnapshotInfo, TableSnapshot
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile as IcebergFile
+    from pyiceberg.schema import Schema
+    from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.snapshots import Snapshot
+
+Sums = Mapping[str, Checksum]
+NO_SUMS: Sums = MappingProxyType({})
+FOOTER_READERS = 16  # threads; a footer on S3 is one request of some 30 ms
+
+
+def head(
+    files: WarehouseIO,
+    name: str,
+    location: str,
+    known: Iterable[DataFile] = (),
+    sums: Sums = NO_SUMS,
+    *,
+    lenient: bool = False,
+) -> Side:
+    """The current snapshot and the history of the table whose metadata file is at `location`.
+
+    `known` are files whose footers need not be read again; `sums` are checksums of files. A table
+    that nothing was ever committed to has snapshot 0 without files. When `lenient`, a file whose
+    footer cannot be read is one without row groups.
+    """
+    metadata = load_metadata(files, location)
+    current, schema = metadata.current_snapshot(), metadata.schema()
+    return _side(files, name, metadata, current, schema, known, sums, lenient=lenient)
+
+
+def as_of(
+    files: WarehouseIO,
+    name: str,
+    location: str,
+    snapshot_id: int,
+    known: Iterable[DataFile],
+    sums: Sums = NO_SUMS,
+) -> Side:
+    """One snapshot of the table's past, with the columns it had then."""
+    metadata = load_metadata(files, location)
+    snapshot = metadata.snapshot_by_id(snapshot_id)
+    if snapshot is None:
+        raise NotFound(f"no snapshot {snapshot_id}", name, f"see: lakeq snapshots {name}")
+    schema = metadata.schema()
+    if snapshot.schema_id is not None:
+        schema = metadata.schema_by_id(snapshot.schema_id) or schema
+    return _side(files, name, metadata, snapshot, schema, known, sums)
+
+
+def after_commit(staged: Staged, before: Sequence[DataFile], new: Mapping[str, NewFile]) -> Side:
+    """The side of a table right after a commit, without reading anything back.
+
+    `before` are the files of the snapshot that the commit started from, `new` the added ones.
+    """
+    kept = [file for file in before if file.path not in staged.removed]
+    new = {**new, **{file.path: file for file in staged.made}}
+    added = [
+        _data_file(staged.metadata, file, inside_of(made.metadata, made.size_bytes))
+        for file in staged.added
+        for made in (new[file.file_path],)
+    ]
+    added.sort(key=lambda file: file.path.rpartition("/")[2])
+    metadata = staged.metadata
+    snapshot = _snapshot(staged.name, metadata, metadata.current_snapshot(), metadata.schema())
+    files = (*kept, *added)
+    return Side(_with(snapshot, files), history(metadata), log(metadata))
+
+
+def history(metadata: TableMetadata) -> tuple[SnapshotInfo, ...]:
+    """Every snapshot of the table, oldest first."""
+    return tuple(_info(snapshot) for snapshot in metadata.snapshots)
+
+
+def log(metadata: TableMetadata) -> tuple[tuple[int, int], ...]:
+    """When which snapshot became current, oldest first."""
+    return tuple((entry.timestamp_ms, entry.snapshot_id) for entry in metadata.snapshot_log)
+
+
+def _info(snapshot: Snapshot) -> SnapshotInfo:
+    summary = snapshot.summary
+    numbers = summary.additional_properties if summary else {}
+    return SnapshotInfo(
+        snapshot_id=snapshot.snapshot_id,
+        committed_at=from_milliseconds(snapshot.timestamp_ms),
+        operation=summary.operation.value if summary else "",
+        rows=int(numbers.get("total-records", 0)),
+        files=int(numbers.get("total-data-files", 0)),
+        size_bytes=int(numbers.get("total-files-size", 0)),
+    )
+
+
+def _side(
+    files: WarehouseIO,
+    name: str,
+    metadata: TableMetadata,
+    snapshot: Snapshot | None,
+    schema: Schema,
+    known: Iterable[DataFile],
+    sums: Sums,
+    *,
+    lenient: bool = False,
+) -> Side:
+    found = live_files(files, metadata, snapshot.snapshot_id if snapshot else None)
+    footers = _footers(files, [file for _, file in found], known, sums, lenient=lenient)
+    data_files = tuple(_data_file(metadata, file, footers[file.file_path]) for _, file in found)
+    described = _snapshot(name, metadata, snapshot, schema)
+    return Side(_with(described, data_files), history(metadata), log(metadata))
+
+
+def _footers(
+    files: WarehouseIO,
+    wanted: Sequence[IcebergFile],
+    known: Iterable[DataFile],
+    sums: Sums,
+    *,
+    lenient: bool,
+) -> dict[str, Inside]:
+    footers = {file.path: Inside(file.footer, file.members, file.order) for file in known}
+    unread = [file for file in wanted if file.file_path not in footers]
+
+    def read(file: IcebergFile) -> Inside:
+        path, size = file.file_path, file.file_size_in_bytes
+        try:
+            return read_inside(files, path, size, sums.get(path))
+        except BadLake:
+            if lenient:
+                return Inside(Footer((), (), (), ()), (), "")
+            raise
+
+    with ThreadPoolExecutor(FOOTER_READERS) as pool:
+        read_now = pool.map(read, unread)
+        footers.update(zip((file.file_path for file in unread), read_now, strict=True))
+    return footers
+
+
+def _snapshot(
+    name: str, metadata: TableMetadata, snapshot: Snapshot | None, schema: Schema
+) -> TableSnapshot:
+    columns = (
+        SnapshotColumn(field.field_id, field.name, duckdb_type(field.field_type))
+        for field in schema.fields
+    )
+    time = snapshot.timestamp_ms if snapshot else metadata.last_updated_ms
+    number = snapshot.snapshot_id if snapshot else 0
+    return TableSnapshot(name, number, from_milliseconds(time), tuple(columns), ())
+
+
+def _with(snapshot: TableSnapshot, files: tuple[DataFile, ...]) -> TableSnapshot:
+    number, time = snapshot.snapshot_id, snapshot.committed_at
+    return TableSnapshot(snapshot.name, number, time, snapshot.columns, files)
+
+
+def _data_file(metadata: TableMetadata, file: IcebergFile, inside: Inside) -> DataFile:
+    source = source_of(metadata.schema(), file)
+    return DataFile(
+        path=file.file_path,
+        size_bytes=file.file_size_in_bytes,
+        rows=file.record_count,
+        footer=inside.footer,
+        partition=partition_values(metadata, metadata.specs()[file.spec_id], file),
+        source=source,
+        members=() if source is not None else inside.members,
+        order=inside.order,
+    )

@@ -1,0 +1,254 @@
+"""Upkeep of tables: small files into sorted ones, old snapshots given up, orphans deleted.
+
+A compaction sorts the rows of one partition (a site-day, a contig) through DuckDB, which spills to
+disk beyond its memory, and switches its files for the new ones in one commit. An ingest that
+replaced a row's object meanwhile overtakes it: then it is done again from the newer files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import count
+from typing import TYPE_CHECKING
+
+from lakeq.maintain.plan import Group, due, order_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakeq.catalog import Table
+    from lakeq.config import Settings
+    from lakeq.lake import IcebergLake
+    from lakeq.lake.parquet import FileWriter, NewFile, TableWriter
+    from lakeq.lake.session import Session
+    from lakeq.snapshot import TableSnapshot
+
+MEMORY = "2GB"  # for sorting, unless memory_limit says otherwise
+BATCH_ROWS = 1 << 16
+COMMIT_BYTES = 1 << 30  # small partitions share a commit up to so many bytes of old files
+COMMIT_GROUPS = 64
+_ROUNDS = 5  # a partition that is overtaken more often is left for the next time
+
+Progress = Callable[[str, int, int], None]  # table, its bytes compacted so far, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class TableUpkeep:
+    """What was done to one table, or would be in a dry run.
+
+    `compacted` counts partitions; `left` those that other writers kept changing. `files` and
+    bytes are of the current snapshot; expired and swept ones were named by old ones or by none.
+    """
+
+    table: str
+    compacted: int
+    left: int
+    files_before: int
+    files_after: int
+    bytes_before: int
+    bytes_after: int
+    snapshots_expired: int = 0
+    files_expired: int = 0
+    bytes_expired: int = 0
+    files_swept: int = 0
+    bytes_swept: int = 0
+    snapshot_id: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceReport:
+    """What one call of `maintain` did, by table."""
+
+    tables: tuple[TableUpkeep, ...]
+    seconds: float
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What to do: compact, give up snapshots older than `expire_before`, sweep orphans."""
+
+    compact: bool = True
+    expire_before: datetime | None = None
+    sweep: bool = False
+    dry_run: bool = False
+
+
+def maintain(
+    lake: IcebergLake,
+    settings: Settings,
+    tables: Sequence[Table],
+    work: Work,
+    progress: Progress | None = None,
+) -> MaintenanceReport:
+    """Do `work` on the `tables` that are in the lake, one after the other.
+
+    Every step is a commit of its own: killed in between, a table is as before or as after it.
+    """
+    started = time.perf_counter()
+    present = set(lake.tables())
+    done = tuple(
+        _upkeep(lake, settings, table, work, progress or _quiet)
+        for table in tables
+        if table.qualified in present
+    )
+    return MaintenanceReport(done, time.perf_counter() - started, work.dry_run)
+
+
+def _quiet(_table: str, _done: int, _total: int) -> None:
+    """Nobody wants to know."""
+
+
+def _upkeep(
+    lake: IcebergLake, settings: Settings, table: Table, work: Work, progress: Progress
+) -> TableUpkeep:
+    started = time.perf_counter()
+    name = table.qualified
+    before = lake.snapshot(name)
+    compacted = left = 0
+    if work.compact:
+        compacted, left = _Compaction(lake, settings, table, progress).run(dry_run=work.dry_run)
+    expired = (0, 0, 0)
+    if work.expire_before is not None:
+        expired = lake.expire(name, work.expire_before, dry_run=work.dry_run)
+    swept = _swept(lake, name, work) if work.sweep else {}
+    after = lake.snapshot(name)
+    return TableUpkeep(
+        name,
+        compacted,
+        left,
+        *(len(before.files), len(after.files)),
+        *(before.size_bytes, after.size_bytes),
+        *expired,
+        *(len(swept), sum(swept.values())),
+        after.snapshot_id,
+        time.perf_counter() - started,
+    )
+
+
+def _swept(lake: IcebergLake, name: str, work: Work) -> dict[str, int]:
+    if not work.dry_run:
+        lake.sweep()
+    orphans = lake.orphans(name)
+    if not work.dry_run:
+        lake.delete_paths(orphans)
+    return orphans
+
+
+class _Compaction:
+    """The compaction of one table."""
+
+    def __init__(
+        self, lake: IcebergLake, settings: Settings, table: Table, progress: Progress
+    ) -> None:
+        self._lake = lake
+        self._settings = replace(settings, memory_limit=settings.memory_limit or MEMORY)
+        self._table = table
+        self._progress = progress
+        self._done = self._total = 0
+
+    def run(self, *, dry_run: bool) -> tuple[int, int]:
+        """Compact what is due; returns how many partitions were, and how many were left."""
+        groups = self._due()
+        if dry_run or not groups:
+            return len(groups), 0
+        self._total = sum(group.size_bytes for group in groups)
+        wanted = {group.partition for group in groups}
+        number = len(groups)
+        for _ in range(_ROUNDS):
+            with self._lake.session() as session:
+                for batch in _batches(groups):
+                    self._commit(batch, session)
+            groups = [group for group in self._due() if group.partition in wanted]
+            if not groups:
+                break
+        return number - len(groups), len(groups)
+
+    def _due(self) -> list[Group]:
+        snapshot = self._lake.snapshot(self._table.qualified)
+        return due(snapshot, self._table, self._lake.metadata_of)
+
+    def _commit(self, groups: Collection[Group], session: Session) -> None:
+        """Sort some partitions and switch their files; nothing happens when one was overtaken."""
+        from lakeq.lake.commit import Change, Overtaken
+
+        writer = self._lake.writer(self._table, session)
+        snapshot = self._lake.snapshot(self._table.qualified)
+        new: list[NewFile] = []
+        try:
+            for group in groups:
+                new += self._sorted(group, snapshot, writer, len(new))
+                self._done = min(self._total, self._done + group.size_bytes)
+                self._progress(self._table.qualified, self._done, self._total)
+            rewrites = frozenset(file.path for group in groups for file in group.files)
+            change = Change(
+                self._table, frozenset(), tuple(new), rewrites=rewrites, why="compaction"
+            )
+            self._lake.commit_all([change], session)
+        except Overtaken:
+            self._lake.delete(new)
+
+    def _sorted(
+        self, group: Group, snapshot: TableSnapshot, writer: TableWriter, first: int
+    ) -> Iterator[NewFile]:
+        from lakeq.engines.duckdb import Engine, identifier
+
+        dataset, _, name = snapshot.name.partition(".")
+        columns = [*self._table.sort_by, "_source"]
+        sql = (
+            f"SELECT * FROM {identifier(dataset)}.{identifier(name)} "  # noqa: S608  # identifiers
+            f"ORDER BY {', '.join(map(identifier, columns))}"
+        )
+        part = replace(snapshot, files=group.files)
+        engine = Engine(self._settings)
+        try:
+            run = engine.run(sql, {}, {snapshot.name: part})
+            folder = writer.folder_of(group.files[0].path)
+            begin = _begin(writer, folder, order_text(self._table), first)
+            yield from _written(run.reader(BATCH_ROWS), writer.schema, begin)
+        finally:
+            engine.close()
+
+
+def _begin(writer: TableWriter, folder: str, order: str, first: int) -> Callable[[], FileWriter]:
+    numbers = count(first)
+    return lambda: writer.merged(folder, "sorted", order, number=next(numbers))
+
+
+def _written(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, begin: Callable[[], FileWriter]
+) -> Iterator[NewFile]:
+    """The files of one partition; each is finished when it is full."""
+    file: FileWriter | None = None
+    try:
+        for batch in batches:
+            if file is None:
+                file = begin()
+            file.write(batch.select(schema.names).cast(schema))
+            if file.full:
+                yield file.close()
+                file = None
+        if file is not None:
+            yield file.close()
+            file = None
+    finally:
+        if file is not None:
+            file.abort()
+
+
+def _batches(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Groups that are committed together: many small ones, or a large one alone."""
+    batch: list[Group] = []
+    size = 0
+    for group in groups:
+        if batch and (size + group.size_bytes > COMMIT_BYTES or len(batch) == COMMIT_GROUPS):
+            yield batch
+            batch, size = [], 0
+        batch.append(group)
+        size += group.size_bytes
+    if batch:
+        yield batch

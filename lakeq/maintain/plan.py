@@ -1,0 +1,82 @@
+"""Which partitions of a table are due to be compacted: those whose files are not sorted ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from lakeq.lake.parquet import FILE_BYTES
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+    from lakeq.catalog import Table
+    from lakeq.snapshot import DataFile, TableSnapshot
+
+FooterOf = Callable[[str, int], "pq.FileMetaData"]
+UNSORTED = "as it came"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The files of one partition."""
+
+    partition: tuple[tuple[str, str | None], ...]
+    files: tuple[DataFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the files."""
+        return sum(file.size_bytes for file in self.files)
+
+
+def order_text(table: Table) -> str:
+    """What a compacted file of the table says it is sorted by."""
+    return ", ".join(table.sort_by) or UNSORTED
+
+
+def due(snapshot: TableSnapshot, table: Table, footer_of: FooterOf) -> list[Group]:
+    """The partitions to compact, the smallest first."""
+    order = order_text(table)
+    found = [group for group in groups(snapshot) if _is_due(group, table, order, footer_of)]
+    return sorted(found, key=lambda group: (group.size_bytes, str(group.partition)))
+
+
+def groups(snapshot: TableSnapshot) -> list[Group]:
+    """The files of the snapshot by partition."""
+    parted: dict[tuple[tuple[str, str | None], ...], list[DataFile]] = {}
+    for file in snapshot.files:
+        parted.setdefault(file.partition, []).append(file)
+    return [Group(partition, tuple(files)) for partition, files in parted.items()]
+
+
+def _is_due(group: Group, table: Table, order: str, footer_of: FooterOf) -> bool:
+    """Whether the files are not all sorted so, or are far more than their bytes need.
+
+    One file as it was ingested is left when its row groups follow the order already.
+    """
+    files = group.files
+    if all(file.order == order for file in files):
+        return len(files) > 2 + 2 * (group.size_bytes // FILE_BYTES)
+    if len(files) > 1:
+        return True
+    return not _follows(footer_of(files[0].path, files[0].size_bytes), table)
+
+
+def _follows(metadata: pq.FileMetaData, table: Table) -> bool:
+    """Whether the row groups of a file do not overlap in the first column of the order."""
+    if not table.sort_by:
+        return True
+    names = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+    if table.sort_by[0] not in names:
+        return True
+    index = names.index(table.sort_by[0])
+    ranges: list[Any] = [
+        metadata.row_group(number).column(index).statistics
+        for number in range(metadata.num_row_groups)
+    ]
+    if any(found is None or not found.has_min_max for found in ranges):
+        return False
+    return all(before.max <= after.min for before, after in pairwise(ranges))

@@ -1,0 +1,345 @@
+"""What a query will read and cost, before it runs: an interval that holds the bytes really read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
+
+from lakeq import cost
+from lakeq._packed_files import PackedFiles
+from lakeq.cost import PriceBook
+from lakeq.planner import options as plan_options
+from lakeq.planner import tree as plan_tree
+from lakeq.planner.options import Option
+from lakeq.planner.reads import NOTHING, Cost, Interval
+from lakeq.planner.scans import ScanCost, Scanner, many_files
+from lakeq.planner.tree import Floor, Scan, Tree, UnknownPlan
+from lakeq.planner.usage import Range, Usage, usage
+from lakeq.snapshot import DataFile, TableSnapshot
+
+if TYPE_CHECKING:
+    from lakeq.planner.bulk import Bulk
+
+__all__ = ["Plan", "Planned", "Range", "TablePlan", "Usage", "make", "usage"]
+
+UNKNOWN = '{"error": true}'  # what an engine says instead of a plan
+Snapshots = Mapping[str, TableSnapshot]
+S3_SCHEMES = ("s3://", "s3a://", "s3n://")
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """What is read of one table at the most; `columns` are its columns' bytes, largest first."""
+
+    name: str
+    files: int
+    files_total: int
+    row_groups: int
+    row_groups_total: int
+    high_bytes: int
+    columns: tuple[tuple[str, int], ...]
+
+
+class Cheaper(NamedTuple):
+    """A query that takes less: what it leaves out, its text, and its bytes and dollars at most."""
+
+    what: str
+    sql: str
+    high_bytes: int
+    usd: Decimal
+
+    def __str__(self) -> str:
+        return f"{self.what}: {cost.size(self.high_bytes)}, {cost.dollars(self.usd)}: {self.sql}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a query will read and cost.
+
+    The bytes really read lie from `low_bytes` to `high_bytes`, if all rows are fetched. Files and
+    row groups are those read at the most. `athena_bytes` is what Athena would read, by its own
+    rules. Dollars are those of the price book `prices`; `egress` is what leaves the
+    bucket's region when DuckDB runs outside of it, and 0 for local files. `stops` says that a LIMIT
+    may end the reading anywhere in the interval; unless `bounded`, parts are read again and again,
+    and the high bound is of what is likely. `advice` says where bytes are wasted, and `cheaper` has
+    queries that ask for less, the cheapest last.
+    """
+
+    low_bytes: int
+    high_bytes: int
+    bytes_total: int
+    files: int
+    files_total: int
+    row_groups: int
+    row_groups_total: int
+    low_requests: int
+    high_requests: int
+    athena_bytes: int
+    tables: tuple[TablePlan, ...]
+    prices: PriceBook
+    stops: bool = False
+    bounded: bool = True
+    advice: tuple[str, ...] = ()
+    cheaper: tuple[Cheaper, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether the bytes are known to the byte."""
+        return self.low_bytes == self.high_bytes
+
+    @property
+    def low_usd(self) -> Decimal:
+        """What Athena asks for a scan of `low_bytes`, the least that the query costs."""
+        return cost.athena_cost_usd(self.low_bytes, self.prices)
+
+    @property
+    def high_usd(self) -> Decimal:
+        """What Athena asks for a scan of `high_bytes`: what a budget has to hold."""
+        return cost.athena_cost_usd(self.high_bytes, self.prices)
+
+    @property
+    def athena_usd(self) -> Decimal:
+        """What Athena would ask, for what it would read."""
+        return cost.athena_cost_usd(self.athena_bytes, self.prices)
+
+    @property
+    def s3_usd(self) -> Decimal:
+        """What S3 asks for the requests at the most; nothing for local files."""
+        return cost.s3_requests_cost_usd(self.high_requests, self.prices)
+
+    @property
+    def egress_usd(self) -> Decimal:
+        """What leaving the bucket's region costs at the most; nothing for local files."""
+        return cost.egress_cost_usd(self.high_bytes if self.high_requests else 0, self.prices)
+
+    def __str__(self) -> str:
+        """What will be read and what it costs, for people."""
+        if self.exact:
+            amount = f"exactly {self.high_bytes:,} bytes ({cost.size(self.high_bytes)})"
+        else:
+            least, most = cost.size(self.low_bytes), cost.size(self.high_bytes)
+            amount = f"between {self.low_bytes:,} and {self.high_bytes:,} bytes ({least} to {most})"
+        groups = f"{self.row_groups:,} of {self.row_groups_total:,} row groups"
+        lines = [
+            f"will read {amount} of {cost.size(self.bytes_total)} in the tables",
+            f"{self.files:,} of {self.files_total:,} files, {groups}",
+            *map(str, self.options),
+            *(f"note: {line}" for line in self.advice),
+            *(f"cheaper, {each}" for each in self.cheaper),
+        ]
+        return "\n".join(lines)
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The query here, in the bucket's region and on Athena: dollars, seconds, bytes."""
+        return plan_options.options(self)
+
+    @property
+    def cheapest(self) -> Option:
+        """The place that asks the fewest dollars; of equal ones the faster."""
+        return plan_options.cheapest(self)
+
+    def to_dict(self) -> dict[str, object]:
+        """The plan as JSON types; dollars become numbers."""
+        plain = {
+            name: getattr(self, name) for name in self.__slots__ if name not in {"tables", "prices"}
+        }
+        dollars = ("low_usd", "high_usd", "athena_usd", "s3_usd", "egress_usd")
+        return {
+            **plain,
+            "exact": self.exact,
+            "prices_date": self.prices.date,
+            **{name: float(getattr(self, name)) for name in dollars},
+            "options": [_numbers(option._asdict()) for option in self.options],
+            "advice": list(self.advice),
+            "cheaper": [_numbers(each._asdict()) for each in self.cheaper],
+            "tables": [
+                {name: getattr(table, name) for name in table.__slots__ if name != "columns"}
+                | {"columns": dict(table.columns)}
+                for table in self.tables
+            ],
+        }
+
+
+def _numbers(values: Mapping[str, object]) -> dict[str, object]:
+    return {k: float(v) if isinstance(v, Decimal) else v for k, v in values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and the tables with only the files that its query needs.
+
+    `again` says that the query reads the same parts again and again, so that a cache pays; `known`
+    that DuckDB took the query.
+    """
+
+    plan: Plan
+    tables: Snapshots
+    again: bool = False
+    known: bool = True
+
+
+def nothing(tables: Snapshots, book: PriceBook) -> Planned:
+    """The plan of what reads no data file, such as EXPLAIN."""
+    return Planned(_plan(tables, {}, Tree((), plan_tree.NOTHING), [], book), tables)
+
+
+def make(
+    tables: Snapshots,
+    book: PriceBook,
+    explain: Callable[[], str],
+    *,
+    stops: bool = False,
+    timeless: bool = True,
+) -> Planned:
+    """The plan of a query over `tables`; `explain` gives DuckDB's serialized plan of it.
+
+    `stops` says that its reader may leave before the last row; unless `timeless`, the values of
+    filters may be others when it runs, so they are not relied on. Where DuckDB serializes no
+    plan, nothing is certain but that each table is read once at the most.
+    """
+    known = True
+    try:
+        tree = plan_tree.read(explain(), stops=stops)
+    except UnknownPlan as unknown:
+        known = bool(unknown.scans)
+        tree = _everything(tables, unknown.scans)
+    if not timeless:
+        tree = plan_tree.without_filters(tree)
+    scanners = [_scanner(scan, tables[scan.table.lower()]) for scan in tree.scans]
+    survivors = [scanner.survivors() for scanner in scanners]
+    needed = dict(tables)  # a table that the plan does not scan stays as it is
+    names = [scan.table.lower() for scan in tree.scans]
+    for name in set(names):
+        found = [files for other, files in zip(names, survivors, strict=True) if other == name]
+        needed[name] = _only(tables[name], found)
+    costs = [
+        scanner.run(needed[name].files, files)
+        for scanner, name, files in zip(scanners, names, survivors, strict=True)
+    ]
+    again = any(scan.repeated for scan in tree.scans)
+    return Planned(_plan(tables, needed, tree, costs, book), needed, again, known)
+
+
+def _scanner(scan: Scan, table: TableSnapshot) -> Scanner | Bulk:
+    scanner = Scanner(scan, table)
+    if not many_files(scanner):
+        return scanner
+    from lakeq.planner.bulk import Bulk
+
+    return Bulk(scanner)
+
+
+def _only(table: TableSnapshot, survivors: Sequence[Sequence[DataFile]]) -> TableSnapshot:
+    """`table` with the files that one of its scans may need, in the table's order."""
+    if any(len(files) == len(table.files) for files in survivors):
+        return table
+    if len(survivors) == 1:
+        return replace(table, files=survivors[0])
+    if isinstance(table.files, PackedFiles):
+        chosen = {n for files in survivors if isinstance(files, PackedFiles) for n in files.numbers}
+        numbers = [number for number in table.files.numbers if number in chosen]
+        return replace(table, files=PackedFiles(table.files.packed, numbers))
+    paths = {file.path for files in survivors for file in files}
+    return replace(table, files=tuple(file for file in table.files if file.path in paths))
+
+
+def _everything(tables: Snapshots, names: Sequence[str]) -> Tree:
+    """Every column of every table, none of it for sure."""
+    scans = tuple(
+        Scan(
+            name,
+            tuple(plan_tree.Column(n) for n in range(len(tables[name].columns))),
+            {},
+            late=True,
+            dynamic=True,
+        )
+        for name in names or tables
+        if name in tables
+    )
+    return Tree(scans, plan_tree.NOTHING)
+
+
+def _plan(
+    tables: Snapshots,
+    needed: Snapshots,
+    tree: Tree,
+    costs: Sequence[ScanCost],
+    book: PriceBook,
+) -> Plan:
+    total = NOTHING
+    for each in costs:
+        total += each.cost
+    least = low(tree.floor, costs)
+    remote = any(f.path.startswith(S3_SCHEMES) for t in needed.values() for f in t.files[:1])
+    details = tuple(_details(tables, tree, costs))
+    return Plan(
+        low_bytes=least.bytes.low,
+        high_bytes=total.bytes.high,
+        bytes_total=sum(table.size_bytes for table in tables.values()),
+        files=sum(table.files for table in details),
+        files_total=sum(table.files_total for table in details),
+        row_groups=sum(table.row_groups for table in details),
+        row_groups_total=sum(table.row_groups_total for table in details),
+        low_requests=least.requests.low if remote else 0,
+        high_requests=total.requests.high if remote else 0,
+        athena_bytes=sum(each.athena for each in costs),
+        tables=details,
+        prices=book,
+        stops=tree.stops,
+        bounded=not any(scan.repeated for scan in tree.scans),
+    )
+
+
+def _details(tables: Snapshots, tree: Tree, costs: Sequence[ScanCost]) -> Iterator[TablePlan]:
+    for name, table in tables.items():
+        mine = [
+            each
+            for scan, each in zip(tree.scans, costs, strict=True)
+            if scan.table.lower() == name.lower()
+        ]
+        total = _row_groups(table.files)
+        columns: dict[str, int] = {}
+        for each in mine:
+            for column, size in each.columns.items():
+                columns[column] = columns.get(column, 0) + size
+        yield TablePlan(
+            name=name,
+            files=_count(table, [each.files for each in mine]),
+            files_total=len(table.files),
+            row_groups=min(sum(each.groups for each in mine), total),
+            row_groups_total=total,
+            high_bytes=sum(each.cost.bytes.high for each in mine),
+            columns=tuple(sorted(columns.items(), key=lambda item: (-item[1], item[0]))),
+        )
+
+
+def _count(table: TableSnapshot, survivors: Sequence[Sequence[DataFile]]) -> int:
+    """How many different files the scans of a table need."""
+    return len(_only(table, survivors).files) if survivors else 0
+
+
+def _row_groups(files: Sequence[DataFile]) -> int:
+    known: int | None = getattr(files, "row_groups", None)
+    return sum(len(file.footer.rows) for file in files) if known is None else known
+
+
+def low(floor: Floor, costs: Sequence[ScanCost], *, stopped: bool = False) -> Cost:
+    """What the rule `floor` makes sure of; `stopped` when something above may stop the scans."""
+    if floor.rule == "scan":
+        return costs[floor.scan].first if stopped else costs[floor.scan].cost
+    stopped = (stopped or floor.rule == "stop") and floor.rule != "whole"
+    parts = [low(part, costs, stopped=stopped) for part in floor.parts]
+    if not parts:
+        return NOTHING
+    if floor.rule == "least" or stopped:
+        return Cost(
+            Interval(min(p.bytes.low for p in parts), 0),
+            Interval(min(p.requests.low for p in parts), 0),
+        )
+    total = NOTHING
+    for part in parts:
+        total += part
+    return total

@@ -1,0 +1,363 @@
+"""The same as `plan_scans`, for thousands of files at once: columns of numbers instead of objects.
+
+Loading numpy takes longer than planning a few files, so this is used from `MANY_FILES` on, where
+all files have one layout. A test holds it to the results of the plain way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lakeq import _packed_files as packing
+from lakeq._packed_files import Packed, PackedFiles
+from lakeq.planner.filters import Filter, Pass, duckdb_reads, judge, may_skip
+from lakeq.planner.reads import (
+    ATHENA_SMALL_FILE_BYTES,
+    GAP_BYTES,
+    WHOLE_GROUP_SHARE,
+    Cost,
+    Interval,
+    athena_file,
+    footer,
+)
+from lakeq.planner.scans import ScanCost, Scanner, more
+from lakeq.snapshot import Bounds, DataFile
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Numbers = np.ndarray[Any, np.dtype[Any]]
+
+
+class Bulk:
+    """One scan of a packed table; row groups are numbered as in `Packed`."""
+
+    def __init__(self, scanner: Scanner) -> None:
+        import numpy as np
+
+        files = scanner.table.files
+        assert isinstance(files, PackedFiles)
+        self.np = np
+        self.scanner = scanner
+        self.packed: Packed = files.packed
+        self.files = np.asarray(files.numbers)
+        self.layout = scanner.layout(self.packed.layouts[0])
+        counts = self.array("group_counts")
+        self.file_of = np.repeat(np.arange(len(counts)), counts)
+        self.groups = len(self.file_of)
+        self._judged: dict[int, tuple[Numbers, Numbers, Numbers]] = {}
+
+    def array(self, name: str) -> Numbers:
+        """An array of the packed files."""
+        return self.np.asarray(self.packed.arrays[name])
+
+    def of_leaf(self, name: str, place: int) -> Numbers:
+        """One number for each row group, of the leaf at `place`."""
+        return self.array(name)[place :: self.layout.width]
+
+    def survivors(self) -> PackedFiles:
+        """The files that may hold a row that passes."""
+        np = self.np
+        alive = np.ones(self.groups, dtype=bool)
+        for column in self.scanner.filters:
+            alive &= self.judged(column)[0] != Pass.NONE.value
+        files = np.zeros(len(self.packed.paths), dtype=bool)
+        files[self.file_of[alive]] = True
+        partitions = [self.scanner.partition_survives(p) for p in self.packed.partitions]
+        files &= np.asarray(partitions, dtype=bool)[self.array("partition_of")]
+        return PackedFiles(self.packed, self.files[files[self.files]].tolist())
+
+    def judged(self, column: int) -> tuple[Numbers, Numbers, Numbers]:
+        """Of the filter of a column, for each row group: `Pass`, read by DuckDB, may be skipped."""
+        if column not in self._judged:
+            self._judged[column] = self._judge(column)
+        return self._judged[column]
+
+    def _judge(self, column: int) -> tuple[Numbers, Numbers, Numbers]:
+        np = self.np
+        filter_ = self.scanner.filters[column]
+        places = [p for (number, _), p in self.layout.places.items() if number == column]
+        whole = self.layout.places.get((column, ()))
+        if len(places) == 1 and whole is not None:
+            quick = self._numeric(filter_, whole)
+            if quick is not None:
+                return quick
+        if len(places) != 1:
+            return self._each(filter_, column, np.zeros(self.groups, dtype=int), lambda _: None)
+        names = ("kinds", "lows", "highs", "nulls")
+        columns = np.stack([self.of_leaf(n, places[0]).astype(np.int64) for n in names])
+        distinct, which = np.unique(columns, axis=1, return_inverse=True)
+        bounds = [packing.bounds(self.packed, *map(int, row)) for row in distinct.T]
+        return self._each(filter_, column, which.reshape(-1), bounds.__getitem__)
+
+    def _each(
+        self,
+        filter_: Filter,
+        column: int,
+        which: Numbers,
+        bounds: Callable[[int], Bounds | None],
+    ) -> tuple[Numbers, Numbers, Numbers]:
+        """Judge each distinct bound once; `which` is the number of the one of each row group."""
+        np = self.np
+        found = []
+        places = self.layout.places
+        for number in range(int(which.max(initial=-1)) + 1):
+            value = bounds(number)
+
+            def lookup(fields: tuple[int, ...], value: Bounds | None = value) -> Bounds | None:
+                return value if (column, fields) in places else None
+
+            passed = judge(filter_, lookup).value
+            found.append((passed, duckdb_reads(filter_, lookup), may_skip(filter_, lookup)))
+        table = np.asarray(found or [(0, False, False)])
+        return table[which, 0], table[which, 1] > 0, table[which, 2] > 0
+
+    def _numeric(self, filter_: Filter, place: int) -> tuple[Numbers, Numbers, Numbers] | None:
+        """A comparison of whole numbers without nulls, the common case of many distinct bounds."""
+        np = self.np
+        parts = filter_.children if filter_.kind == "and" else (filter_,)
+        plain = all(part.kind in ("compare", "in") and not part.fields for part in parts)
+        whole = all(type(value) is int for part in parts for value in part.values)
+        if not (plain and whole and (self.of_leaf("kinds", place) == packing.NUMBER).all()):
+            return None
+        low, high = self.of_leaf("lows", place), self.of_leaf("highs", place)
+        nulls = self.of_leaf("nulls", place) != 0
+        found = [self._compared(part, low, high, nulls) for part in parts]
+        passed = np.minimum.reduce(found)
+        unsure = sum((each != Pass.ALL.value).astype(int) for each in found)
+        mixed = (unsure > 1) & (passed != Pass.NONE.value)
+        passed = np.where(mixed, Pass.UNKNOWN.value, passed)
+        none = np.logical_or.reduce([each == Pass.NONE.value for each in found])
+        return passed, ~none, np.zeros(self.groups, dtype=bool)
+
+    def _compared(self, part: Filter, low: Numbers, high: Numbers, nulls: Numbers) -> Numbers:
+        np = self.np
+        best = np.zeros(self.groups, dtype=np.int64)
+        for value in part.values:
+            best = np.maximum(best, self._compare(part.operator, value, low, high))
+        found: Numbers = np.where((best == Pass.ALL.value) & nulls, Pass.SOME.value, best)
+        return found
+
+    def _compare(self, operator: str, value: Any, low: Numbers, high: Numbers) -> Numbers:
+        np = self.np
+        every, some, none = Pass.ALL.value, Pass.SOME.value, Pass.NONE.value
+        inside = (low <= value) & (value <= high)
+        same = (low == high) & inside
+        found: Numbers
+        if operator == "=":
+            ends = np.where((low == value) | (high == value), some, Pass.UNKNOWN.value)
+            found = np.where(same, every, np.where(inside, ends, none))
+        elif operator == "<>":
+            found = np.where(same, none, np.where(inside, some, every))
+        else:
+            test = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
+            passed = test[operator](low, value).astype(int) + test[operator](high, value)
+            found = np.asarray([none, some, every])[passed]
+        return found
+
+    def run(self, files: Sequence[DataFile], survivors: Sequence[DataFile]) -> ScanCost:
+        """What the scan takes; see `Scanner.run`."""
+        np = self.np
+        assert isinstance(files, PackedFiles)
+        numbers = np.asarray(files.numbers, dtype=int)
+        scan = self.scanner.scan
+        found = ScanCost(files=survivors)
+        columns = self.scanner.table.columns
+        found.columns = {columns[c.number].name: 0 for c in scan.columns}
+        opened = self._opened(numbers)
+        given = np.zeros(len(self.packed.paths), dtype=bool)
+        given[numbers] = True
+        read = given[self.file_of]
+        for column in self.scanner.filters:
+            read &= self.judged(column)[1]
+        groups = np.flatnonzero(read)
+        least, most, fewest, requests = self._groups(groups, found)
+        total_opened, opens = int(opened[0][numbers].sum()), int(opened[1][numbers].sum())
+        found.cost = Cost(
+            Interval(total_opened + int(least.sum()), total_opened + int(most.sum())),
+            Interval(opens + int(fewest.sum()), opens + int(requests.sum())),
+        )
+        found.groups = len(groups)
+        found.first = self._first(groups, least, fewest, numbers, opened)
+        found.athena = self._athena(groups)
+        if scan.late:
+            found.cost = more(found.cost, scan, ())
+        return found
+
+    def _opened(self, numbers: Numbers) -> tuple[Numbers, Numbers]:
+        """Bytes and requests of opening each file."""
+        np = self.np
+        pairs = np.stack([self.array("sizes"), self.array("footer_sizes")])
+        distinct, which = np.unique(pairs[:, numbers], axis=1, return_inverse=True)
+        remote = "://" in self.packed.root
+        costs = [footer(int(size), int(end), remote=remote) for size, end in distinct.T]
+        table = np.asarray([(c.bytes.high, c.requests.high) for c in costs] or [(0, 0)])
+        found = np.zeros((len(self.packed.paths), 2), dtype=np.int64)
+        found[numbers] = table[which.reshape(-1)] if len(numbers) else 0
+        return found[:, 0], found[:, 1]
+
+    def _groups(
+        self, groups: Numbers, found: ScanCost
+    ) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """Bytes and requests of each row group: least bytes, most, fewest requests, most."""
+        np = self.np
+        leaves = self.packed.layouts[0]
+        chunks = []
+        for place, tested in self.layout.wanted:
+            offset = self.of_leaf("offsets", place)[groups]
+            length = self.of_leaf("lengths", place)[groups].astype(np.int64)
+            found.columns[leaves[place].column] += int(length.sum())
+            chunks.append((offset, length, tested))
+        if not chunks:
+            zeros = np.zeros(len(groups), dtype=np.int64)
+            return zeros, zeros, zeros, zeros
+        most, requests = self._merged(chunks)
+        if not self.scanner.filters:
+            whole, span = self._whole(groups, chunks)
+            most, requests = np.where(whole, span, most), np.where(whole, 1, requests)
+        least, fewest = self._surely(groups, most, requests)
+        if self.scanner.scan.dynamic:
+            requests = np.full(len(groups), len(chunks))
+        return least, most, fewest, requests
+
+    def _merged(self, chunks: Sequence[tuple[Numbers, Numbers, bool]]) -> tuple[Numbers, Numbers]:
+        """Bytes and count of the ranges that are requested; see `plan_reads.merged`."""
+        np = self.np
+        size = len(chunks[0][0])
+        apart = sum(length for _, length, tested in chunks if tested)
+        count = np.full(size, sum(tested for *_, tested in chunks))
+        starts: list[Numbers] = []
+        ends: list[Numbers] = []  # of ranges that are not there in a row group: before their start
+        for offset, length, tested in chunks:
+            if not tested:
+                self._join(starts, ends, offset, offset + length)
+        total, far = np.zeros(size, dtype=np.int64) + apart, np.iinfo(np.int64).max
+        for start, end in zip(starts, ends, strict=True):
+            there = start != far
+            total += np.where(there, end - start, 0)
+            count = count + there
+        return total, count
+
+    def _join(
+        self, starts: list[Numbers], ends: list[Numbers], offset: Numbers, end: Numbers
+    ) -> None:
+        """Let a chunk join the first range in the file that it is near to, or be a new one."""
+        np = self.np
+        far = np.iinfo(np.int64).max
+        alone = np.ones(len(offset), dtype=bool)
+        if starts:
+            begin, stop = np.stack(starts), np.stack(ends)
+            near = (begin != far) & (offset <= stop + GAP_BYTES) & (begin <= end + GAP_BYTES)
+            chosen = np.where(near, begin, far).argmin(axis=0)
+            alone = ~near.any(axis=0)
+            for number in range(len(starts)):
+                joins = ~alone & (chosen == number)
+                starts[number] = np.where(joins, np.minimum(begin[number], offset), begin[number])
+                ends[number] = np.where(joins, np.maximum(stop[number], end), stop[number])
+        if alone.any():
+            starts.append(np.where(alone, offset, far))
+            ends.append(np.where(alone, end, 0))
+
+    def _whole(
+        self, groups: Numbers, chunks: Sequence[tuple[Numbers, Numbers, bool]]
+    ) -> tuple[Numbers, Numbers]:
+        """Which row groups are read at once, and their bytes."""
+        np = self.np
+        width = self.layout.width
+        starts = self.array("offsets").reshape(-1, width)[groups]
+        ends = starts + self.array("lengths").reshape(-1, width)[groups]
+        span = ends.max(axis=1) - starts.min(axis=1)
+        wanted = np.add.reduce([length for _, length, _ in chunks])
+        return wanted > WHOLE_GROUP_SHARE * span, span
+
+    def _surely(self, groups: Numbers, most: Numbers, requests: Numbers) -> tuple[Numbers, Numbers]:
+        np = self.np
+        least, fewest = most, requests
+        unsure = np.zeros(len(groups), dtype=int)
+        some = np.ones(len(groups), dtype=bool)
+        smallest = np.full(len(groups), np.iinfo(np.int64).max)
+        smallest_count = np.zeros(len(groups), dtype=np.int64)
+        for column in self.scanner.testing:
+            passed = self.judged(column)[0][groups]
+            partial = passed != Pass.ALL.value
+            unsure += partial
+            some &= ~partial | (passed == Pass.SOME.value)
+            size, count = self._column(column, groups)
+            smaller = partial & (size < smallest)
+            smallest = np.where(smaller, size, smallest)
+            smallest_count = np.where(smaller, count, smallest_count)
+        doubt = (unsure > 1) | ((unsure == 1) & ~some)
+        least = np.where(doubt, smallest, least)
+        fewest = np.where(doubt, smallest_count, fewest)
+        for column in self.scanner.filters:
+            skipped = self.judged(column)[2][groups]
+            least, fewest = np.where(skipped, 0, least), np.where(skipped, 0, fewest)
+        return least, fewest
+
+    def _column(self, column: int, groups: Numbers) -> tuple[Numbers, int]:
+        """Bytes of a tested column in each row group, and of how many chunks."""
+        name = self.scanner.table.columns[column].name
+        leaves = self.packed.layouts[0]
+        places = [p for p, tested in self.layout.wanted if tested and leaves[p].column == name]
+        sizes = [self.of_leaf("lengths", place)[groups].astype(int) for place in places]
+        return self.np.add.reduce(sizes), len(places)
+
+    def _first(
+        self,
+        groups: Numbers,
+        least: Numbers,
+        fewest: Numbers,
+        numbers: Numbers,
+        opened: tuple[Numbers, Numbers],
+    ) -> Cost:
+        if not len(numbers):
+            return Cost(Interval(0, 0), Interval(0, 0))
+        if not len(groups):
+            place = int(numbers[0])
+            size, count = int(opened[0][place]), int(opened[1][place])
+            return Cost(Interval(size, size), Interval(count, count))
+        files = self.file_of[groups]
+        total = opened[0][files] + least
+        place = int(total.argmin())
+        requests = int(opened[1][files[place]] + fewest[place])
+        return Cost(Interval(int(total[place]), int(total[place])), Interval(requests, requests))
+
+    def _athena(self, groups: Numbers) -> int:
+        """Bytes that Athena reads: small files whole, of others the ranges of each."""
+        np = self.np
+        files, sizes = np.unique(self.file_of[groups]), self.array("sizes")
+        small = sizes[files] < ATHENA_SMALL_FILE_BYTES
+        total = int(sizes[files[small]].sum())
+        large = np.isin(self.file_of[groups], files[~small])
+        order, width = sorted(self.layout.asked), self.layout.width
+        offsets = self.array("offsets").reshape(-1, width)[groups[large]][:, order]
+        lengths = self.array("lengths").reshape(-1, width)[groups[large]][:, order]
+        if len(set(self.file_of[groups[large]].tolist())) == int(large.sum()):
+            return total + self._athena_singles(groups[large], offsets, lengths.astype(int))
+        by_file: dict[int, list[tuple[int, int]]] = {}
+        for group, starts, counts in zip(groups[large], offsets, lengths, strict=True):
+            ranges = by_file.setdefault(int(self.file_of[group]), [])
+            ranges += zip(map(int, starts), map(int, counts), strict=True)
+        ends = self.packed.arrays["footer_sizes"]
+        return total + sum(
+            athena_file(int(sizes[file]), ends[file], ranges) for file, ranges in by_file.items()
+        )
+
+    def _athena_singles(self, groups: Numbers, offsets: Numbers, lengths: Numbers) -> int:
+        """Files of one row group: the chunks' gaps, all files at once."""
+        np = self.np
+        from lakeq.planner.reads import ATHENA_FOOTER_BYTES, ATHENA_GAP_BYTES
+
+        files = self.file_of[groups]
+        if not len(groups):
+            return 0
+        total = np.maximum(ATHENA_FOOTER_BYTES, self.array("footer_sizes")[files])
+        if offsets.shape[1]:
+            order = np.argsort(offsets, axis=1)
+            starts = np.take_along_axis(offsets, order, axis=1)
+            ends = starts + np.take_along_axis(lengths, order, axis=1)
+            gaps = starts[:, 1:] - ends[:, :-1]
+            filled = np.where((gaps > 0) & (gaps < ATHENA_GAP_BYTES), gaps, 0)
+            total = total + lengths.sum(axis=1) + filled.sum(axis=1)
+        return int(np.minimum(total, self.array("sizes")[files]).sum())
