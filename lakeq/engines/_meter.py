@@ -25,17 +25,21 @@ class Allowance:
 
 
 class Meter:
-    """Calls `stop` once when the query passes its allowance; `error` then says what happened."""
+    """Calls `stop` when the query passes its allowance; `check` then says what happened.
+
+    `bytes_read` gives None where the engine cannot be asked just now; the last number holds then.
+    """
 
     def __init__(
-        self, allowance: Allowance, bytes_read: Callable[[], int], stop: Callable[[], None]
+        self, allowance: Allowance, bytes_read: Callable[[], int | None], stop: Callable[[], None]
     ) -> None:
         self._allowance = allowance
         self._bytes_read = bytes_read
         self._stop = stop
         self._done = threading.Event()
         self._started = time.perf_counter()
-        self.error: LimitPassed | None = None
+        self._read = 0
+        self._reason = ""
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -47,13 +51,22 @@ class Meter:
 
     def check(self) -> None:
         """Raise `LimitPassed` when a limit has been passed."""
-        if self.error is not None:
-            raise self.error
+        if self._reason:
+            read = self._count()
+            words = f"{self._reason}; it has read {read:,} bytes, {self._allowance.words(read)}"
+            hint = "raise the limit, or see: lakeq sql --dry-run"
+            raise LimitPassed(words, "the query", hint)
+
+    def _count(self) -> int:
+        read = self._bytes_read()
+        if read is not None:
+            self._read = read
+        return self._read
 
     def _watch(self) -> None:
         while not self._done.wait(POLL_S):
-            self.error = self._passed()
-            if self.error is not None:
+            self._reason = self._passed()
+            if self._reason:
                 self._keep_stopping()
                 return
 
@@ -64,19 +77,12 @@ class Meter:
             if self._done.wait(0.05):
                 return
 
-    def _passed(self) -> LimitPassed | None:
+    def _passed(self) -> str:
+        """Which limit has been passed; the engine is asked only for a limit of bytes."""
         limit, seconds = self._allowance.bytes, self._allowance.seconds
         ran = time.perf_counter() - self._started
         if seconds is not None and ran > seconds:
-            what = f"stopped after {ran:.1f} s; max_seconds is {seconds:g}"
-            return self._error(what, self._bytes_read())
-        if limit is None:
-            return None
-        read = self._bytes_read()
-        if read <= limit:
-            return None
-        return self._error(f"stopped while reading; {limit:,} bytes are allowed", read)
-
-    def _error(self, what: str, read: int) -> LimitPassed:
-        words = f"{what}; it has read {read:,} bytes, {self._allowance.words(read)}"
-        return LimitPassed(words, "the query", "raise the limit, or see: lakeq sql --dry-run")
+            return f"stopped after {ran:.1f} s; max_seconds is {seconds:g}"
+        if limit is not None and self._count() > limit:
+            return f"stopped while reading; {limit:,} bytes are allowed"
+        return ""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import re
 import shutil
@@ -156,10 +157,23 @@ class Engine:
                 self.meter = Meter(allowance, self._bytes_read(), session.interrupt)
             return Run(self, session, sql, parameters)
 
-    def _bytes_read(self) -> Callable[[], int]:
-        """What tells the bytes read so far, from a session of its own."""
+    def _bytes_read(self) -> Callable[[], int | None]:
+        """What tells the bytes read so far, from a session of its own; None where asking is unsafe.
+
+        DuckDB 1.5.5 can lock itself up when its log is asked while memory is short: the answer
+        makes it spill, spilling is logged, and the log is held by the question (seen once in some
+        hundred runs). So nobody asks once it spills or holds half of the memory that it may have.
+        """
         log = self.connection.cursor()
-        return lambda: int((log.execute(BYTES_READ).fetchone() or (0,))[0])
+        row = log.execute("SELECT value FROM duckdb_settings() WHERE name = 'memory_limit'")
+        most = resident_bytes() + _in_bytes(str((row.fetchone() or ("",))[0])) // 2
+
+        def read() -> int | None:
+            if self._spill.exists() or resident_bytes() > most:
+                return None
+            return int((log.execute(BYTES_READ).fetchone() or (0,))[0])
+
+        return read
 
     def _check_reads(self, sql: str) -> None:
         """Refuse all but one SELECT: `allowed_paths` would let COPY overwrite the data files."""
@@ -422,6 +436,24 @@ class Run:
         """Stop the query and drop its database."""
         self._cursor.close()
         self._engine.close()
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds, 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * mmap.PAGESIZE
+
+
+def _in_bytes(text: str) -> int:
+    """A size as DuckDB's settings show it, `286.1 MiB`; without limit where it is no size."""
+    number, _, unit = text.partition(" ")
+    powers = {"bytes": 0, "KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4}
+    if unit not in powers:
+        return 1 << 62
+    return int(float(number) * 1024 ** powers[unit])
 
 
 def _as_requested(reads: Iterable[Read]) -> Iterator[Read]:
