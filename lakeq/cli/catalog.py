@@ -48,6 +48,8 @@ def new(
 
     \b
     lakeq catalog new cohort --format vcf --folder mine cohort.vcf.gz
+    lakeq catalog new exomes --format vcf --folder mine --title "Our exomes" cohort.vcf.gz
+    lakeq catalog new sites --format vcf --folder mine --assembly GRCh37 cohort.vcf.gz
     """
     from lakeq import api
 

@@ -107,8 +107,8 @@ def _tell(tree: xr.DataTree, how: str) -> None:
 
     scanned, cost_usd = tree.attrs["lakeq_bytes_scanned"], Decimal(tree.attrs["lakeq_cost_usd"])
     if how == "json":
-        facts = {"bytes_scanned": scanned, "cost_usd": float(cost_usd)}
-        click.echo(json.dumps(facts), err=True)
+        facts = {"bytes_scanned": scanned, "cost_usd": cost_usd}
+        click.echo(json.dumps(facts, default=float), err=True)  # as in every report of JSON
     elif how == "text":
         cost = dollars(cost_usd)
         click.echo(f"scanned {size(scanned)}, cost {cost} for these scans on Athena", err=True)
