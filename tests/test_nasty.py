@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from lakeq.api import Lake
 from lakeq.config import S3Settings, Settings
-from lakeq.engines.duckdb import Engine, identifier
+from lakeq.engines._duckdb_sql import identifier
+from lakeq.engines.duckdb import Engine
 from lakeq.errors import LakeqError
 from lakeq.lake.parquet import _slug
 from lakeq.snapshot import SnapshotColumn, TableSnapshot

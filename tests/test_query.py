@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakeq import catalog, query
+from lakeq._query_text import with_dollars
 from lakeq.config import S3Settings, Settings
 from lakeq.cost import size
 from lakeq.errors import NotFound, QueryFailed, UnknownName, UsageError
-from lakeq.query import Result, with_dollars
+from lakeq.query import Result
 from lakeq.snapshot import TableSnapshot
 from tests.support.counting_server import counting_server
 from tests.support.tables import snapshot, write

@@ -45,7 +45,7 @@ def _duckdb() -> Check:
 def _httpfs() -> Check:
     import duckdb
 
-    from lakeq.engines.duckdb import httpfs
+    from lakeq.engines._duckdb_s3 import httpfs
 
     try:
         return "httpfs for S3", True, httpfs(duckdb.__version__)

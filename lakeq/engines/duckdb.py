@@ -21,23 +21,29 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, TypeVar
 
-from lakeq import redact
 from lakeq.engines import UNLIMITED, Access, Allowance, Read, ResultColumn, Row
+from lakeq.engines._duckdb_errors import explain, headline
+from lakeq.engines._duckdb_s3 import bucket_of, credentials, httpfs, secret
+from lakeq.engines._duckdb_sql import (
+    glob_escaped,
+    identifier,
+    literal,
+    plan_literal,
+    stub,
+    text_list,
+    value_literal,
+    view,
+)
 from lakeq.engines._meter import Meter
 from lakeq.errors import (
-    AccessDenied,
     BadLake,
     LakeqError,
-    QueryFailed,
     QueryRefused,
-    StorageUnavailable,
     UsageError,
 )
 
@@ -45,7 +51,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from lakeq.config import S3Settings, Settings
+    from lakeq.config import Settings
     from lakeq.snapshot import DataFile, TableSnapshot
 
 T = TypeVar("T")
@@ -101,7 +107,7 @@ class Engine:
             return duckdb.connect(":memory:", config=self._config())
         except duckdb.Error as error:
             where = "the settings memory_limit, threads and temp_dir"
-            raise UsageError(_headline(str(error)), where, "lakeq config show --origin") from error
+            raise UsageError(headline(str(error)), where, "lakeq config show --origin") from error
 
     @cached_property
     def _spill(self) -> Path:
@@ -253,12 +259,12 @@ class Engine:
         self._files = {file.path: file for table in tables.values() for file in table.files}
         paths = sorted(self._files)
         self.paths = frozenset(paths)
-        buckets = sorted({_bucket(path) for path in paths if path.startswith(S3_SCHEMES)})
+        buckets = sorted({bucket_of(path) for path in paths if path.startswith(S3_SCHEMES)})
         if buckets:
             self._open_s3(buckets)
         run = self.connection.execute
         patterns = [glob_escaped(path) for path in paths if glob_escaped(path) != path]
-        run(f"SET allowed_paths = {_list(paths + patterns)}")
+        run(f"SET allowed_paths = {text_list(paths + patterns)}")
         session = self.connection.cursor()
         session.execute("SET TimeZone = 'UTC'")  # of a session, not of the database
         run("CALL enable_logging('FileSystem')")
@@ -278,11 +284,11 @@ class Engine:
         for name in SESSION_SETTINGS:  # httpfs fills them from AWS_*, for all sessions
             run(f"SET GLOBAL {name} = ''")
         s3 = self.settings.s3
-        keys = _credentials(s3)
+        keys = credentials(s3)
         self.secrets = tuple(part for part in keys[:3] if part)
         try:
             for number, bucket in enumerate(buckets):
-                run(_secret(f"bucket_{number}", bucket, s3, keys))
+                run(secret(f"bucket_{number}", bucket, s3, keys))
         except duckdb.Error:
             what = "DuckDB does not take the S3 settings"
             raise UsageError(what, "the settings s3.*", "lakeq config show --origin") from None
@@ -483,82 +489,6 @@ def _stops(read: Read) -> int:
     return read.offset + read.length
 
 
-def identifier(name: str) -> str:
-    """`name` as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """`text` as a SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def value_literal(value: object) -> str | None:
-    """`value` as a typed SQL literal; None where only DuckDB's own conversion will do."""
-    text: str | None = None
-    if value is None:
-        text = "NULL"
-    elif type(value) is bool:
-        text = str(value).lower()
-    elif type(value) is int:
-        text = f"CAST('{value}' AS {'BIGINT' if -(2**63) <= value < 2**63 else 'HUGEINT'})"
-    elif type(value) is float:
-        text = f"CAST('{value!r}' AS DOUBLE)"
-    elif type(value) is str and "\0" not in value:
-        text = literal(value)
-    elif isinstance(value, list | tuple):
-        text = _list_literal(value)
-    return text
-
-
-def plan_literal(value: object) -> str | None:
-    """`value` as a literal of the type that it has when it is bound; None where that is not sure.
-
-    DuckDB serializes the plan of a text without parameters only, so they are written out for it.
-    """
-    from datetime import date, datetime
-
-    if isinstance(value, datetime):
-        kind = "TIMESTAMP" if value.tzinfo is None else "TIMESTAMPTZ"
-        return f"CAST({literal(value.isoformat())} AS {kind})"
-    if isinstance(value, date):
-        return f"CAST({literal(value.isoformat())} AS DATE)"
-    return value_literal(value)
-
-
-def _list_literal(values: Sequence[object]) -> str | None:
-    """A list whose elements are of one plain type; DuckDB finds the type of any other."""
-    parts = [value_literal(value) for value in values]
-    if len({type(value) for value in values}) != 1 or None in parts:
-        return None
-    return "[" + ", ".join(map(str, parts)) + "]"
-
-
-def _list(texts: Sequence[str]) -> str:
-    return "[" + ", ".join(map(literal, texts)) + "]"
-
-
-def view(table: TableSnapshot) -> str:
-    """The statement that makes `table` readable under its name, columns matched by field id.
-
-    A table without files is an empty view of the right types.
-    """
-    schema, _, name = table.name.partition(".")
-    head = f"CREATE VIEW {identifier(schema)}.{identifier(name)} AS SELECT "
-    if not table.files:
-        columns = ", ".join(
-            f"CAST(NULL AS {c.duckdb_type}) AS {identifier(c.name)}" for c in table.columns
-        )
-        return f"{head}{columns} WHERE false"
-    columns = ", ".join(
-        f"{c.field_id}: {{name: {literal(c.name)}, type: {literal(c.duckdb_type)}, "
-        "default_value: NULL}"
-        for c in table.columns
-    )
-    paths = _list([glob_escaped(file.path) for file in table.files])
-    return f"{head}* FROM read_parquet({paths}, schema => MAP{{{columns}}})"
-
-
 def _serialized(session: duckdb.DuckDBPyConnection, sql: str) -> str | None:
     """DuckDB's plan of `sql` as JSON, None where it cannot be had."""
     call = f"SELECT json_serialize_plan({literal(sql)}, optimize := true, skip_null := true)"
@@ -577,183 +507,8 @@ def _scans_only(session: duckdb.DuckDBPyConnection, sql: str) -> str:
     return json.dumps({"error": True, "scans": names})
 
 
-def stub(table: TableSnapshot) -> str:
-    """The statement that makes an empty table with the columns of `table`."""
-    schema, _, name = table.name.partition(".")
-    columns = ", ".join(f"{identifier(c.name)} {c.duckdb_type}" for c in table.columns)
-    return f"CREATE TABLE {identifier(schema)}.{identifier(name)} ({columns})"
-
-
-def glob_escaped(path: str) -> str:
-    """`path` for a function that would take `*`, `?` and `[` in it for a pattern."""
-    return re.sub(r"([*?\[])", r"[\1]", path)
-
-
-def _bucket(path: str) -> str:
-    return urlsplit(path).netloc
-
-
-def httpfs(version: str) -> str:
-    """The extension file of the wheel `duckdb-extension-httpfs`, made for this DuckDB."""
-    spec = find_spec("duckdb_extension_httpfs")
-    origin = spec.origin if spec else None
-    name = f"extensions/v{version}/httpfs.duckdb_extension"
-    path = Path(origin).parent / name if origin else None
-    if path is None or not path.is_file():
-        wheel = f"duckdb-extension-httpfs=={version}"
-        raise UsageError(f"reading S3 needs {wheel}", "this installation", f"pip install {wheel}")
-    return str(path)
-
-
-class _Keys(NamedTuple):
-    """What signs requests, all empty for anonymous access; and the region that came with it."""
-
-    access_key: str = ""
-    secret_key: str = ""
-    token: str = ""
-    region: str = ""
-
-    def __repr__(self) -> str:
-        return f"_Keys({'***' if self.access_key else ''})"  # tracebacks can show variables
-
-
-def _credentials(s3: S3Settings) -> _Keys:
-    """The credentials that the settings ask for; those of the environment load no AWS library."""
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
-    if s3.anon:
-        return _Keys(region=region)
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    keys = _Keys._make((*(os.environ.get(name, "") for name in names), region))
-    if s3.profile or not (keys.access_key and keys.secret_key):
-        keys = _resolved(s3)
-    redact.remember(*keys[:3])
-    return keys
-
-
-def _resolved(s3: S3Settings) -> _Keys:
-    """Credentials as the AWS SDK finds them: profile, SSO, instance role, and so on."""
-    import botocore.session
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        session = botocore.session.Session(profile=s3.profile or None)
-        region = session.get_config_variable("region") or ""
-        found = session.get_credentials()
-        keys = found.get_frozen_credentials() if found else None
-    except BotoCoreError as error:
-        hint = "name another --profile, or log in again"
-        what = f"no AWS credentials: {error}"
-        raise AccessDenied(what, "the AWS settings", hint) from redact.bare(error)
-    if keys is not None:
-        return _Keys(keys.access_key, keys.secret_key, keys.token or "", region)
-    if s3.anon is False:
-        hint = "set AWS_PROFILE or --profile, or read without credentials: --anon"
-        raise AccessDenied("no AWS credentials found", "the AWS settings", hint)
-    return _Keys(region=region)
-
-
-def _secret(name: str, bucket: str, s3: S3Settings, keys: _Keys) -> str:
-    options = {
-        "KEY_ID": literal(keys.access_key),
-        "SECRET": literal(keys.secret_key),
-        "REGION": literal(s3.region or keys.region or "us-east-1"),
-        "SCOPE": literal(f"s3://{bucket}"),
-    }
-    if keys.token:
-        options["SESSION_TOKEN"] = literal(keys.token)
-    if s3.requester_pays and keys.access_key:
-        options["REQUESTER_PAYS"] = "true"
-    if s3.endpoint_url:
-        endpoint = urlsplit(s3.endpoint_url)
-        options["ENDPOINT"] = literal(endpoint.netloc + endpoint.path.rstrip("/"))
-        options["URL_STYLE"] = "'path'"
-        options["USE_SSL"] = "true" if endpoint.scheme == "https" else "false"
-    described = ", ".join(f"{key} {value}" for key, value in options.items())
-    return f"CREATE TEMPORARY SECRET {name} (TYPE s3, {described})"
-
-
-def explain(
-    error: duckdb.Error, secrets: Sequence[str] = (), paths: Collection[str] = ()
-) -> LakeqError:
-    """Our error for one of DuckDB's: its own words, with secrets blotted out.
-
-    An error that names one of the data files `paths`, or that only a damaged file can cause, is
-    `BadLake`.
-    """
-    text = str(error)
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    status = getattr(error, "status_code", None)
-    if status is not None or "HTTP" in text.partition(":")[0] or "for HTTP" in text:
-        return _storage_error(text, int(status) if status else 0)
-    named = next((path for path in paths if path in text), None)
-    if named is not None or (paths and _of_a_file(error, text)):
-        where = named or (next(iter(paths)) if len(paths) == 1 else f"one of {len(paths)} files")
-        return BadLake(_headline(text) or "it cannot be read", where, DAMAGED_HINT)
-    if text.startswith("INTERNAL"):
-        hint = "is a file damaged? lakeq verify; if none is, this is a bug in DuckDB"
-        return QueryFailed(_headline(text), "the query", hint)
-    if text.startswith("Out of Memory"):
-        hint = "raise memory_limit, or ask for fewer rows or columns"
-        return QueryFailed(_headline(text), "the query", hint)
-    if "No space left" in text or "max_temp_directory_size" in text:
-        hint = "make room, or set temp_dir to a larger disk"
-        return StorageUnavailable(_headline(text), "the folder for spilled rows", hint)
-    body, where = _placed(text)
-    return QueryFailed(body, where)
-
-
-# What DuckDB says of Parquet that it cannot follow, without the name of the file.
-_DAMAGED = re.compile(
-    r"TProtocolException|TTransportException|ZSTD|[Cc]hecksum|[Cc]orrupt|out of buffer|[Pp]arquet"
-    r"|Invalid unicode \(byte sequence mismatch\)|DELTA_|[Dd]ictionary offset|[Ss]nappy"
-)
-DAMAGED_HINT = "see: lakeq verify; what can be ingested again: lakeq verify --repair"
-_OF_THE_QUERY = ("Conversion", "Binder", "Catalog", "Parser", "Out of Range")  # they quote values
 _LOGGED = re.compile(
     r'\{"fs":"[^"]*","path":"(?P<path>.*)","op":"(?P<op>READ|OPEN)"'
     r'(?:,"bytes":"(?P<bytes>\d+)","pos":"(?P<pos>\d+)")?\}',
     re.DOTALL,
 )
-
-
-def _of_a_file(error: duckdb.Error, text: str) -> bool:
-    """Whether only a damaged file explains the error: its readers raise without DuckDB's types."""
-    import duckdb
-
-    if text.startswith(_OF_THE_QUERY):
-        return False
-    return type(error) is duckdb.Error or _DAMAGED.search(text) is not None
-
-
-def _storage_error(text: str, status: int) -> LakeqError:
-    """What an HTTP status from S3, or none at all, means to the user."""
-    address = re.search(r"'((?:s3|https?)://[^'?]+)", text)
-    where = address[1] if address else "S3"
-    what = _headline(text).partition(" for HTTP")[0]
-    if status in (401, 403):
-        hint = "check credentials (--profile, --anon), the region, or whether the requester pays"
-        return AccessDenied(what, where, hint)
-    if status == 404:
-        return BadLake(what, where, "the lake names a file that is not there; ingest it again")
-    if status in (301, 307, 400):
-        hint = "the bucket may be in another region: set s3.region (--region)"
-        return AccessDenied(what, where, hint)
-    return StorageUnavailable(what, where, "try again; check the endpoint and the network")
-
-
-def _headline(text: str) -> str:
-    """The first line, without DuckDB's name for the kind of error."""
-    first = text.strip().partition("\n")[0]
-    kind, colon, rest = first.partition(": ")
-    return rest if colon and kind.endswith("Error") else first
-
-
-def _placed(text: str) -> tuple[str, str]:
-    """What DuckDB says and which line of the query it points to."""
-    body, marker, place = text.partition("\nLINE ")
-    kind, colon, rest = body.strip().partition(": ")
-    words = rest if colon and kind.endswith("Error") else body.strip()
-    number = place.partition(":")[0]
-    where = f"the query, line {number}" if marker and number.isdigit() else "the query"
-    return "\n".join(line for line in words.splitlines() if line.strip()), where

@@ -195,7 +195,8 @@ class _Compaction:
     def _sorted(
         self, group: Group, snapshot: TableSnapshot, writer: TableWriter, first: int
     ) -> Iterator[NewFile]:
-        from lakeq.engines.duckdb import Engine, identifier
+        from lakeq.engines._duckdb_sql import identifier
+        from lakeq.engines.duckdb import Engine
 
         dataset, _, name = snapshot.name.partition(".")
         columns = [*self._table.sort_by, "_source"]

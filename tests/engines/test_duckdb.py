@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from lakeq import engines, planner
 from lakeq.config import S3Settings, Settings
-from lakeq.engines.duckdb import Engine, identifier, value_literal
+from lakeq.engines._duckdb_sql import identifier, value_literal
+from lakeq.engines.duckdb import Engine
 from lakeq.errors import (
     AccessDenied,
     BadLake,
