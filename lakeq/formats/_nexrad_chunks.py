@@ -264,10 +264,10 @@ class _NoReader:
     """Chunks together are no object that could be read."""
 
     def open(self) -> Any:
-        raise NotImplementedError
+        raise AssertionError("a volume of chunks is read chunk by chunk")
 
     def read_range(self, offset: int, length: int) -> bytes:
-        raise NotImplementedError
+        raise AssertionError("a volume of chunks is read chunk by chunk")
 
 
 def _listed(batches: Batches, rows: Sequence[Mapping[str, Any]]) -> TableBatch:
