@@ -60,6 +60,7 @@ bench: $(READY) ## every benchmark, on a made cohort or on VCF=... PANEL=...
 	@test -e "$(VCF)" || $(BIN)/python examples/make_cohort.py $(BENCH) --variants 30000
 	$(BIN)/python benchmarks/vcf.py "$(VCF)" "$(PANEL)"
 	@test ! -d ../shared/data/nexrad/chunks/KLOT/940 || $(BIN)/python benchmarks/nexrad.py ../shared/data/nexrad/chunks/KLOT/940
+	$(BIN)/python benchmarks/plan.py
 	$(BIN)/python benchmarks/startup.py
 
 lock: $(READY) ## newest versions that fit pyproject.toml, with hashes
