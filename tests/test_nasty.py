@@ -45,7 +45,9 @@ def engine() -> Iterator[Engine]:
     engine.close()
 
 
-def rows(engine: Engine, sql: str, tables: dict[str, TableSnapshot], **values: object) -> list:  # type: ignore[type-arg]
+def rows(
+    engine: Engine, sql: str, tables: dict[str, TableSnapshot], **values: object
+) -> list[tuple[object, ...]]:
     running = engine.run(sql, values, tables)
     found = []
     while part := running.fetch(1000):

@@ -187,8 +187,8 @@ def test_chunks_are_chosen_and_read_from_their_bucket_on_s3(
     keys = lake.catalog.dataset("nexrad").keys["chunks"]
     mirror = keys.replace("unidata-nexrad-level2-chunks", bucket)
     chosen = {"site": "TORD", "keys": mirror, "tables": ["volumes", "rays"]}
-    report = lake.ingest("nexrad", start="2026-08-11", **chosen)  # type: ignore[arg-type]
+    report = lake.ingest("nexrad", start="2026-08-11", **chosen)  # type: ignore[arg-type]  # kept short
     assert len(report.objects) == 4
-    again = lake.ingest("nexrad", start="2026-08-11", **chosen)  # type: ignore[arg-type]
+    again = lake.ingest("nexrad", start="2026-08-11", **chosen)  # type: ignore[arg-type]  # kept short
     assert all(item.kept == item.uri for item in again.objects)
     assert ask(lake, "SELECT rays, complete FROM VOLUMES") == [(360, False)]

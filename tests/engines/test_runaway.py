@@ -65,7 +65,12 @@ def test_a_runaway_query_ends_in_time_and_memory(name: str, tmp_path: Path) -> N
     command = [sys.executable, "-c", CHILD, RUNAWAYS[name], f"{MEMORY_MB}MB", str(SECONDS)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [*command, str(tmp_path)], capture_output=True, text=True, check=True, env=env
+        [*command, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=env,
+        timeout=120,  # a query that hangs fails here and does not hold up the suite
     )
     outcome, took, peak_mb, before_mb = json.loads(done.stdout)
     assert outcome.startswith(("3 stopped after", "1 ")), outcome  # its time, or its memory
