@@ -182,7 +182,7 @@ def times(folder: Path, count: int) -> None:
             )
             walls.append(1000 * (time.perf_counter() - wall))
             cpus.append(1000 * (time.process_time() - cpu))
-            ready.place.close()
+            ready.planner.close()
         warm = statistics.median(walls[1:])
         print(
             f"| {name} | {walls[0]:.0f} | {warm:.0f} | {statistics.median(cpus[1:]):.0f} "
@@ -236,7 +236,7 @@ def _plan(shapes: Shapes, sql: str, folder: Path) -> object:
     ready = query.prepare(
         sql, datasets=shapes.datasets, lake=shapes, settings=Settings(lake=folder)
     )
-    ready.place.close()
+    ready.planner.close()
     return ready.plan
 
 

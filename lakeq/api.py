@@ -109,13 +109,15 @@ class Lake:
         at: int | str | datetime | None = None,
         across_assemblies: bool = False,
         max_rows: int | None = None,
+        engine: str | None = None,
         **limits: object,
     ) -> Result:
         """Run one SELECT, or the named query `@name`, and return its rows and its report.
 
         `params` are bound to `$name` or `:name` in the text, never pasted into it. `at` is a
         snapshot id or a UTC time for all tables. `across_assemblies` lets tables of two genome
-        assemblies meet in a join. `max_rows` stops reading after so many rows. `limits` are
+        assemblies meet in a join. `max_rows` stops reading after so many rows. `engine` is where it
+        runs: duckdb (here), spark or athena, by default that of the settings. `limits` are
         `max_usd`, `max_bytes` and `max_seconds`, which come before those of the settings.
 
         Raises `BudgetRefused` before anything is read when the plan may pass a limit, and while
@@ -131,7 +133,7 @@ class Lake:
             query,
             datasets=self.catalog.datasets,
             lake=self._iceberg,
-            settings=config.with_limits(self.settings, limits),
+            settings=config.with_limits(self.settings, limits, engine),
             parameters=params,
             at=at,
             across_assemblies=across_assemblies,
@@ -167,7 +169,7 @@ class Lake:
         try:
             return ready.advised()
         finally:
-            ready.place.close()
+            ready.planner.close()
 
     def _named(
         self, query: str, params: Mapping[str, object] | None

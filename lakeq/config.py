@@ -47,6 +47,33 @@ class S3Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class SparkSettings:
+    """Where Spark runs: `remote` is `sc://host:port`, "" a pysail of lakeq's own on this machine.
+
+    `s3_scheme` is how that Spark names objects on S3: `s3` for Sail and EMR, `s3a` for Hadoop's.
+    """
+
+    remote: str = ""
+    s3_scheme: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AthenaSettings:
+    """How Athena is asked: workgroup, where results go, Glue's database prefix.
+
+    `output` is s3://bucket/prefix ("" is the workgroup's own), `catalog` the data catalog,
+    `reuse_minutes` how old a result may be that Athena gives again for nothing (0: never).
+    """
+
+    workgroup: str = ""
+    output: str = ""
+    catalog: str = ""
+    region: str = ""
+    endpoint_url: str = ""
+    reuse_minutes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The most that one query may take; `None` is no limit.
 
@@ -71,7 +98,7 @@ class Settings:
     `ledger` is the file that spending is recorded in (None: see `lakeq.ledger`); `user`, `project`
     and `tags` say who spends ("" is the user of the operating system); a result of at most
     `digest_rows` rows is recorded by its digest; `sns_topic` is told of budget alerts; `prices`
-    stand in for those of the price book.
+    stand in for those of the price book. `engine` is where queries run.
     `origins` maps each key of `KEYS` to the flag, variable, file or "default" that set it.
     """
 
@@ -91,6 +118,9 @@ class Settings:
     prices: Mapping[str, str] = field(default_factory=dict)
     s3: S3Settings = field(default_factory=S3Settings)
     limits: Limits = field(default_factory=Limits)
+    engine: str = "duckdb"
+    spark: SparkSettings = field(default_factory=SparkSettings)
+    athena: AthenaSettings = field(default_factory=AthenaSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -248,6 +278,15 @@ _READERS: Mapping[str, Callable[[_Value, str], object]] = {
     "limits.max_usd": _dollars,
     "limits.max_bytes": _bytes,
     "limits.max_seconds": _seconds,
+    "engine": _text,
+    "spark.remote": _text,
+    "spark.s3_scheme": _text,
+    "athena.workgroup": _text,
+    "athena.output": _text,
+    "athena.catalog": _text,
+    "athena.region": _text,
+    "athena.endpoint_url": _text,
+    "athena.reuse_minutes": _whole,
 }
 KEYS = tuple(_READERS)
 
@@ -291,12 +330,28 @@ def _settings(values: Mapping[str, list[_Value]]) -> Settings:
     # each reader returns its field's type
     s3 = S3Settings(**_section(parsed, "s3"))  # type: ignore[arg-type]
     limits = Limits(**_section(parsed, "limits"))  # type: ignore[arg-type]
+    spark = SparkSettings(**_section(parsed, "spark"))  # type: ignore[arg-type]
+    athena = AthenaSettings(**_section(parsed, "athena"))  # type: ignore[arg-type]
     origins = {key: _origins(values.get(key, ())) for key in KEYS}
-    return Settings(**plain, s3=s3, limits=limits, origins=origins)  # type: ignore[arg-type]
+    return Settings(  # each reader returns its field's type
+        **plain,  # type: ignore[arg-type]
+        s3=s3,
+        limits=limits,
+        spark=spark,
+        athena=athena,
+        origins=origins,
+    )
 
 
-def with_limits(settings: Settings, limits: Mapping[str, object]) -> Settings:
-    """`settings` with the given `max_usd`, `max_bytes` and `max_seconds`; None is not given."""
+def with_limits(
+    settings: Settings, limits: Mapping[str, object], engine: str | None = None
+) -> Settings:
+    """`settings` with the given `max_usd`, `max_bytes`, `max_seconds`, and engine, for one query.
+
+    None is not given.
+    """
+    if engine is not None:
+        settings = replace(settings, engine=engine)
     given = {name: value for name, value in limits.items() if value is not None}
     for name in given:
         if f"limits.{name}" not in _READERS:

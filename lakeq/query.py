@@ -9,20 +9,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from lakeq import cost, engines, guard, limits, planner
 from lakeq._query_account import Account, s3_bill
+from lakeq._query_report import Report as Report  # noqa: PLC0414  # a name of this module too
 from lakeq._query_text import check_parameters, with_dollars, with_values
 from lakeq.config import NO_LIMITS, Limits
-from lakeq.cost import size
-from lakeq.engines import Allowance, ResultColumn, Row, Running
+from lakeq.engines import Access, Allowance, Reference, ResultColumn, Row, Running
 from lakeq.errors import BudgetRefused, LimitPassed, NotFound, UsageError
 from lakeq.neutral import neutral
 from lakeq.planner import Plan, Planned
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     import pandas as pd
     import polars as pl
     import pyarrow as pa
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from lakeq.digest import Digest
     from lakeq.snapshot import TableSnapshot
 
-ENGINE = "duckdb"
+PLANNER = "duckdb"
 ROWS_PER_FETCH = 10_000
 ROWS_PER_BATCH = 100_000
 HTML_ROWS = 20
@@ -59,67 +60,6 @@ class Snapshots(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a query took and what that costs.
-
-    `bytes_scanned` were read from storage, footers included: over the wire on S3, from the files
-    locally. `cost_usd` is what Athena asks for a scan of so many bytes. `s3_cost_usd` and
-    `egress_usd` are what S3 asks for the requests and for bytes that leave the bucket's region;
-    both are 0 for local files and where the bucket's owner pays. Prices of `prices_date`.
-    `notes` say what a reader of the rows should know, such as a slice that fell behind. `plan` is
-    what was said before the query ran.
-    """
-
-    rows: int
-    seconds: float
-    bytes_scanned: int
-    bytes_total: int
-    files_read: int
-    files_total: int
-    row_groups_read: int
-    row_groups_total: int
-    cost_usd: Decimal
-    s3_requests: int
-    s3_cost_usd: Decimal
-    egress_usd: Decimal
-    snapshots: Mapping[str, int]
-    truncated: bool
-    plan: Plan
-    prices_date: str
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, object]:
-        """The report as JSON types; dollars become numbers."""
-        names = (name for name in self.__slots__ if name != "snapshots")
-        values: dict[str, object] = {name: getattr(self, name) for name in names}
-        values["seconds"] = round(self.seconds, 6)
-        values["notes"] = list(self.notes)
-        numbers = {k: float(v) for k, v in values.items() if isinstance(v, Decimal)}
-        snapshots = dict(self.snapshots)
-        return {**values, **numbers, "snapshots": snapshots, "plan": self.plan.to_dict()}
-
-    def __str__(self) -> str:
-        rows = f"{self.rows:,} {'row' if self.rows == 1 else 'rows'}"
-        more = " (there are more: --max-rows)" if self.truncated else ""
-        scanned = (
-            f"scanned {size(self.bytes_scanned)} of {size(self.bytes_total)} in the tables; "
-            f"{self.files_read} of {self.files_total} files, "
-            f"{self.row_groups_read} of {self.row_groups_total} row groups"
-        )
-        lines = [
-            f"{rows} in {self.seconds:.2f} s{more}",
-            scanned,
-            f"cost {cost.dollars(self.cost_usd)} for this scan on Athena",
-        ]
-        if self.s3_requests:
-            lines.append(
-                f"S3: {self.s3_requests:,} requests {cost.dollars(self.s3_cost_usd)}, "
-                f"out of the region {cost.dollars(self.egress_usd)}"
-            )
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
-
-
 @dataclass(slots=True)
 class _Bill:
     """What is needed to write the report once the rows are through."""
@@ -129,6 +69,7 @@ class _Bill:
     plan: Plan
     started: float
     account: Account
+    engine: str
     notes: tuple[str, ...] = ()
     rows: int = 0
     truncated: bool = False
@@ -139,6 +80,8 @@ class _Bill:
         access = self.running.access()
         self.running.close()
         used = planner.usage(self.tables.values(), access.reads)
+        if access.told_bytes is not None:  # an engine that tells no files: those of the plan
+            used = replace(used, files_read=self.plan.files, row_groups_read=self.plan.row_groups)
         requests, billed_bytes, billed_requests = s3_bill(access)
         book = self.plan.prices
         stopped = (error.what,) if isinstance(error, LimitPassed) else ()
@@ -151,7 +94,7 @@ class _Bill:
             files_total=used.files_total,
             row_groups_read=used.row_groups_read,
             row_groups_total=used.row_groups_total,
-            cost_usd=cost.athena_cost_usd(access.scanned_bytes, book),
+            cost_usd=_asked(access, book),
             s3_requests=requests,
             s3_cost_usd=cost.s3_requests_cost_usd(billed_requests, book),
             egress_usd=cost.egress_cost_usd(billed_bytes, book),
@@ -159,7 +102,10 @@ class _Bill:
             truncated=self.truncated,
             plan=self.plan,
             prices_date=book.date,
-            notes=(*stopped, *self.notes),
+            notes=(*stopped, *access.notes, *self.notes),
+            engine=self.engine,
+            bytes_told_by=access.told_by,
+            timings=dict(access.timings),
         )
         self.account.settle(access, self.tables, error, rows=self.rows, seconds=seconds)
         return report
@@ -182,7 +128,13 @@ class Result:
     ) -> None:
         self._running = running
         self._bill = _Bill(
-            running, ready.tables, ready.plan, ready.started, account, notes=ready.notes
+            running,
+            ready.tables,
+            ready.plan,
+            ready.started,
+            account,
+            ready.engine,
+            notes=ready.notes,
         )
         self._account = account
         self._dropped = weakref.finalize(self, self._bill.settle, GeneratorExit())
@@ -374,6 +326,13 @@ class Result:
         return count if room is None else min(count, room + 1)
 
 
+def _asked(access: Access, book: PriceBook) -> Decimal:
+    """What the engine asks, or Athena would ask for what it read."""
+    if access.bill_usd is not None:
+        return access.bill_usd
+    return cost.athena_cost_usd(access.scanned_bytes, book)
+
+
 def _cell(value: object) -> str:
     return MISSING if value is None else str(value)
 
@@ -382,11 +341,14 @@ def _cell(value: object) -> str:
 class Ready:
     """A query that the guard let pass and that is planned: all that is needed to run it.
 
-    `serialized` is the query as DuckDB's parser tells it.
+    `planner` is the DuckDB that judged it, `engine` the name of what is to run it. `serialized` is
+    the query as DuckDB's parser tells it.
     `tables` are whole; `needed` are the same with only the files that the query may need.
     """
 
-    place: engines.Engine
+    planner: engines.Planner
+    engine: str
+    settings: Settings
     sql: str
     serialized: str
     parameters: Mapping[str, object]
@@ -406,7 +368,7 @@ class Ready:
 
         def planned(text: str) -> Plan | None:
             found = _planned(
-                self.place, text, self.parameters, self.tables, self.plan.prices, stops=False
+                self.planner, text, self.parameters, self.tables, self.plan.prices, stops=False
             )
             return found.plan if found.known else None
 
@@ -414,19 +376,51 @@ class Ready:
         advice = _advice.advice(self.plan, self.used, self.datasets)
         return replace(self.plan, advice=tuple(advice), cheaper=tuple(cheaper))
 
+    def place(self) -> tuple[engines.Engine, Reference | None]:
+        """The engine that is to run it, and what DuckDB tells it of the query."""
+        if self.engine == PLANNER:
+            return self.planner, None
+        reference = self._reference()
+        self.planner.close()
+        return engines.get(self.engine, self.settings), reference
+
     def run(
-        self, account: Account, max_rows: int | None = None, most: Limits = NO_LIMITS
+        self,
+        place: engines.Engine,
+        reference: Reference | None,
+        account: Account,
+        max_rows: int | None = None,
+        most: Limits = NO_LIMITS,
     ) -> Result:
         """Start it; `account` is settled with its result. It is stopped when it passes `most`."""
-        running = self.place.run(
+        running = place.run(
             self.sql,
             self.parameters,
             self.needed,
             explain=self.explain,
             again=self.again,
             allowance=self._allowance(most),
+            reference=reference,
         )
         return Result(running, self, account, max_rows)
+
+    def _reference(self) -> Reference:
+        """What DuckDB says of the query, for an engine with another SQL."""
+        literals = {name: self.planner.literal(value) for name, value in self.parameters.items()}
+        written = {name: text for name, text in literals.items() if text is not None}
+        for name in literals.keys() - written.keys():
+            what = (
+                f"the value of ${name} has no text in SQL: {type(self.parameters[name]).__name__}"
+            )
+            raise UsageError(what, f"engine {self.engine}", "give numbers, text, dates or lists")
+        return Reference(
+            columns=self.planner.describe(with_values(self.sql, written), self.tables),
+            literals=written,
+            serialized=self.serialized,
+            low_bytes=self.plan.low_bytes,
+            high_bytes=self.plan.high_bytes,
+            athena_bytes=self.plan.athena_bytes,
+        )
 
     def _allowance(self, most: Limits) -> Allowance:
         book = self.plan.prices
@@ -469,7 +463,7 @@ def run(
             across_assemblies=across_assemblies,
             stops=max_rows is not None,
         )
-    with account.failing(ready.place, ready.tables):
+    with account.failing(ready.planner, ready.tables):
         account.allowed(ready.serialized)
         if limits.passed(settings.limits, ready.plan):
             limits.refuse(settings.limits, ready.advised())
@@ -479,7 +473,9 @@ def run(
             raise limits.with_cheaper(refusal, ready.advised()) from refusal
         if not ready.explain:
             lake.check_unchanged(ready.needed.values())
-        return ready.run(account, max_rows, most)
+        place, reference = ready.place()
+    with account.failing(place, ready.tables):
+        return ready.run(place, reference, account, max_rows, most)
 
 
 def prepare(
@@ -495,11 +491,12 @@ def prepare(
 ) -> Ready:
     """Guard and plan one SELECT, and start nothing; `stops` when not all rows may be fetched.
 
-    The caller runs the query or closes its `place`.
+    The caller runs the query or closes its `planner`.
     """
     given = dict(parameters or {})
     started = time.perf_counter()
-    place = engines.get(ENGINE, settings)
+    engine = engines.known(settings.engine)
+    place = engines.planner(settings)
 
     told: list[str] = []
 
@@ -520,7 +517,9 @@ def prepare(
         else:
             planned = _planned(place, allowed.sql, given, tables, book, stops=stops)
         return Ready(
-            place=place,
+            planner=place,
+            engine=engine,
+            settings=settings,
             sql=allowed.sql,
             serialized=told[-1],
             parameters=given,
@@ -548,7 +547,7 @@ _CLOCK = re.compile(
 
 
 def _planned(
-    place: engines.Engine,
+    place: engines.Planner,
     sql: str,
     given: Mapping[str, object],
     tables: Mapping[str, TableSnapshot],

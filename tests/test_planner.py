@@ -239,7 +239,7 @@ def plan_in_bulk(shapes: Shapes, sql: str) -> Plan:
         ready = query.prepare(
             sql, datasets=shapes.datasets, lake=lake, settings=Settings(lake=Path("unused"))
         )
-    ready.place.close()
+    ready.planner.close()
     return ready.plan
 
 
@@ -248,7 +248,7 @@ def test_many_files_are_planned_as_few_are(local: Shapes, shape: str) -> None:
     ready = query.prepare(
         SHAPES[shape], datasets=local.datasets, lake=local, settings=Settings(lake=Path("unused"))
     )
-    ready.place.close()
+    ready.planner.close()
     assert plan_in_bulk(local, SHAPES[shape]) == ready.plan
 
 
@@ -305,7 +305,7 @@ def advised(shapes: Shapes, sql: str) -> Plan:
     try:
         return ready.advised()
     finally:
-        ready.place.close()
+        ready.planner.close()
 
 
 @pytest.mark.parametrize("shape", ["projection", "join", "partition pruning", "group by", "union"])

@@ -65,6 +65,7 @@ TERMINAL_ROWS = 1000  # a table on a terminal stops here unless --max-rows says 
     is_flag=True,
     help="Exit with 8, after the rows, when this query sets off a budget alert.",
 )
+@click.option("--engine", metavar="NAME", help="Where it runs. [default: duckdb]")
 @click.option("--csv-safe", is_flag=True, help="Put ' before cells that spreadsheets would run.")
 @spender_options
 @lake_options
@@ -83,6 +84,7 @@ def sql(
     max_bytes: str | None,
     max_seconds: str | None,
     fail_on_alert: bool,
+    engine: str | None,
     csv_safe: bool,
 ) -> None:
     """Run QUERY and print its rows.
@@ -97,7 +99,7 @@ def sql(
     lakeq sql @sample_clinvar -p sample=HG00096 --format csv
     echo "select * from thousand_genomes.samples" | lakeq sql - -o samples.parquet
     """
-    lake = connect(max_usd=max_usd, max_bytes=max_bytes, max_seconds=max_seconds)
+    lake = connect(max_usd=max_usd, max_bytes=max_bytes, max_seconds=max_seconds, engine=engine)
     text = _text(query, file)
     if dry_run:
         plan = lake.plan(

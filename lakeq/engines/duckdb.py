@@ -26,7 +26,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lakeq.engines import UNLIMITED, Access, Allowance, Read, ResultColumn, Row
+from lakeq.engines import UNLIMITED, Access, Allowance, Read, Reference, ResultColumn, Row
 from lakeq.engines._duckdb_errors import explain, headline
 from lakeq.engines._duckdb_s3 import bucket_of, credentials, httpfs, secret
 from lakeq.engines._duckdb_sql import (
@@ -151,6 +151,7 @@ class Engine:
         explain: bool = False,
         again: bool = False,
         allowance: Allowance = UNLIMITED,
+        reference: Reference | None = None,
     ) -> Run:
         """Start `sql` over `tables`; raise `QueryFailed` with DuckDB's own words."""
         with self.explained():
@@ -202,6 +203,22 @@ class Engine:
         """
         import duckdb
 
+        with self._empty(tables) as session:
+            try:
+                return _serialized(session, sql) or _scans_only(session, sql)
+            except duckdb.Error:
+                return '{"error": true}'
+
+    def describe(self, sql: str, tables: Mapping[str, TableSnapshot]) -> tuple[ResultColumn, ...]:
+        """The columns that `sql` gives over `tables`; reads no data file."""
+        with self.explained(), self._empty(tables) as session:
+            self._check_reads(sql)
+            rows = session.execute(f"DESCRIBE {sql}").fetchall()
+        return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
+
+    @contextlib.contextmanager
+    def _empty(self, tables: Mapping[str, TableSnapshot]) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A session with `tables` that hold no rows, which are gone with it."""
         session = self.connection.cursor()
         session.execute("SET TimeZone = 'UTC'")
         session.execute("BEGIN")
@@ -210,14 +227,11 @@ class Engine:
                 session.execute(f"CREATE SCHEMA {identifier(schema)}")
             for table in tables.values():
                 session.execute(stub(table))
-            serialized = _serialized(session, sql) or _scans_only(session, sql)
-        except duckdb.Error:
-            serialized = '{"error": true}'
+            yield session
         finally:
             session.execute("ROLLBACK")
             session.execute("RESET disabled_optimizers")
             session.close()
-        return serialized
 
     def _read_as_planned(self, *, again: bool) -> None:
         """Make DuckDB read local files as it reads S3, and every byte where it is counted.
