@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC
 from typing import Any
 
 import duckdb
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakeq.lake import columns as parquet_columns
 from lakeq.lake import pages
 from lakeq.lake.encode import DELTA_BLOCK
 
@@ -32,8 +34,23 @@ KINDS: dict[str, tuple[pa.DataType, Any]] = {
     "numbers": (pa.list_(pa.int32()), st.lists(st.none() | INT32, max_size=4)),
     "near_list": (pa.list_(pa.int32()), st.lists(INT32, max_size=4)),
     "words": (pa.list_(pa.string()), st.lists(st.none() | TEXT, max_size=3)),
+    "codes": (pa.list_(pa.int32()), st.lists(st.integers(0, 300), min_size=63, max_size=66)),
+    "day": (pa.date32(), st.dates()),
+    "instant": (pa.timestamp("us", "UTC"), st.datetimes(timezones=st.just(UTC))),
+    "degrees": (pa.decimal128(8, 5), st.decimals(-180, 180, places=5)),
+    "dollars": (pa.decimal128(18, 2), st.decimals(-(10**15), 10**15, places=2)),
+    "coding": (
+        pa.struct([("scale", pa.float32()), ("bits", pa.int32()), ("name", pa.string())]),
+        st.fixed_dictionaries(
+            {
+                "scale": st.none() | st.floats(width=32, allow_nan=False),
+                "bits": st.none() | st.sampled_from([8, 16]),
+                "name": st.none() | TEXT,
+            }
+        ),
+    ),
 }
-DELTAS = ("pos", "near", "near_list.list.element")
+DELTAS = ("pos", "near", "near_list.list.element", "degrees")
 LAYOUT = {"column_encoding": dict.fromkeys(DELTAS, "DELTA_BINARY_PACKED")}
 
 
@@ -42,6 +59,9 @@ def _field(name: str, number: int) -> pa.Field:
     if pa.types.is_list(type_):
         inner = {"PARQUET:field_id": str(100 + number)}
         type_ = pa.list_(pa.field("element", type_.value_type, metadata=inner))
+    elif pa.types.is_struct(type_):
+        inner = {"PARQUET:field_id": str(200 + number)}
+        type_ = pa.struct([part.with_metadata(inner) for part in type_])
     return pa.field(name, type_, metadata={"PARQUET:field_id": str(number)})
 
 
@@ -53,7 +73,7 @@ ROWS = st.lists(
 
 def write(table: pa.Table, group_rows: int) -> bytes:
     sink = pa.BufferOutputStream()
-    columns = pages.leaves(table.schema, LAYOUT)
+    columns = parquet_columns.leaves(table.schema, LAYOUT)
     assert columns is not None
     writer = pages.PageWriter(sink, columns, 3)
     for start in range(0, table.num_rows, group_rows):
@@ -84,7 +104,9 @@ def facts(data: bytes) -> list[Any]:
 
 def with_pyarrow(table: pa.Table, group_rows: int) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(table, sink, row_group_size=group_rows, store_schema=False)
+    pq.write_table(
+        table, sink, row_group_size=group_rows, store_schema=False, store_decimal_as_integer=True
+    )
     return sink.getvalue()
 
 
@@ -116,7 +138,7 @@ def test_dictionaries_are_written_as_their_strings(words: list[str | None]) -> N
     plain = pa.array(words * 3, pa.string())
     coded = pa.chunked_array([plain.dictionary_encode(), pa.array(["z"]).dictionary_encode()])
     schema = pa.schema([pa.field("word", pa.string())])
-    columns = pages.leaves(schema, {"column_encoding": None})
+    columns = parquet_columns.leaves(schema, {"column_encoding": None})
     sink = pa.BufferOutputStream()
     writer = pages.PageWriter(sink, columns or [], 3)
     writer.write_table(pa.table([coded], ["word"]), len(coded))
@@ -178,5 +200,6 @@ def test_differences_of_any_length_are_read(count: int) -> None:
 
 
 def test_what_it_cannot_write_is_left_to_pyarrow() -> None:
-    for type_ in (pa.timestamp("us", "UTC"), pa.struct([("a", pa.int32())]), pa.binary()):
-        assert pages.leaves(pa.schema([("x", type_)]), {"column_encoding": None}) is None
+    nested = pa.struct([("a", pa.list_(pa.int32()))])
+    for type_ in (pa.timestamp("ns"), pa.decimal128(19, 2), nested, pa.binary()):
+        assert parquet_columns.leaves(pa.schema([("x", type_)]), {"column_encoding": None}) is None

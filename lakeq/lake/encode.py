@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lakeq._jit import i64, kernel, part
+from lakeq.lake.thrift import varint
 
 U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+Numbers = npt.NDArray[Any]  # of any whole type
 DELTA_BLOCK, DELTA_MINIBLOCKS = 128, 4
 _MINIBLOCK = DELTA_BLOCK // DELTA_MINIBLOCKS
 _OVERHEAD_BYTES = 64  # headers and the last, incomplete group
@@ -33,9 +35,17 @@ def put_varint(out: U8, at: int, number: int) -> int:
 
 
 @part
-def _pack_group(values: I32, first: int, count: int, width: int, out: U8, at: int) -> int:
+def _pack_group(values: Numbers, first: int, count: int, width: int, out: U8, at: int) -> int:
     """Write values[first:first + count], and zeros up to eight, with `width` bits each."""
     held = np.uint64(0)
+    if width <= 8:
+        for k in range(count):
+            held |= np.uint64(values[first + k]) << np.uint64(k * width)
+        for _ in range(width):
+            out[at] = np.uint8(held & np.uint64(255))
+            held >>= np.uint64(8)
+            at += 1
+        return at
     bits = np.uint64(0)
     for k in range(8):
         if k < count:
@@ -50,7 +60,7 @@ def _pack_group(values: I32, first: int, count: int, width: int, out: U8, at: in
 
 
 @kernel
-def hybrid(values: I32, width: int, out: U8) -> int:
+def hybrid(values: Numbers, width: int, out: U8) -> int:
     """The values in runs of equal ones and bit-packed groups of eight; `width` is at most 32."""
     n = values.size
     at = i64(0)
@@ -60,8 +70,9 @@ def hybrid(values: I32, width: int, out: U8) -> int:
     value_bytes = (width + 7) // 8
     while i < n:
         run = i64(1)
-        while i + run < n and values[i + run] == values[i]:
-            run += 1
+        if i + 7 >= n or values[i + 7] == values[i]:
+            while i + run < n and values[i + run] == values[i]:
+                run += 1
         if run >= 8 or (run == n - i and head < 0):
             if head >= 0:
                 out[head] = np.uint8((groups << 1) | 1)
@@ -88,20 +99,20 @@ def hybrid(values: I32, width: int, out: U8) -> int:
 
 
 @kernel
-def differences(values: I64, narrow: int, block: I64, out: U8) -> int:
+def differences(values: Numbers, narrow: int, block: I64, out: U8) -> int:
     """DELTA_BINARY_PACKED; `narrow` for 32-bit columns, `block` is room for DELTA_BLOCK numbers."""
     n = values.size
     at = put_varint(out, 0, DELTA_BLOCK)
     at = put_varint(out, at, DELTA_MINIBLOCKS)
     at = put_varint(out, at, n)
-    first = values[0] if n else i64(0)
+    first = i64(values[0]) if n else i64(0)
     at = put_varint(out, at, (first << 1) ^ (first >> 63))
     start = 1
     while start < n:
         count = min(DELTA_BLOCK, n - start)
         least = i64(0)
         for k in range(count):
-            step = values[start + k] - values[start + k - 1]
+            step = i64(values[start + k]) - i64(values[start + k - 1])
             if narrow:
                 step = ((step + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
             block[k] = step
@@ -158,36 +169,64 @@ def _pack_miniblock(
 
 
 @kernel
-def bitmap_levels(bits: U8, first: int, step: int, levels: I32) -> int:
-    """Write `step` where a validity bit is set, else 0; return how many are set."""
-    known = i64(0)
-    for i in range(levels.size):
-        place = first + i
-        bit = (bits[place >> 3] >> np.uint8(place & 7)) & np.uint8(1)
-        levels[i] = step * bit
-        known += bit
-    return known
-
-
-@kernel
-def compact(values: I64, levels: I32, wanted: int, out: I64) -> None:
-    """The values whose level is `wanted`."""
-    n = 0
-    for i in range(levels.size):
-        if levels[i] == wanted:
+def known_only(values: Numbers, known: U8, out: Numbers) -> None:
+    """The values that are known."""
+    n = i64(0)
+    for i in range(known.size):
+        if known[i] != 0:
             out[n] = values[i]
             n += 1
 
 
 @kernel
+def run_levels(offsets: I32, known: U8, has_known: int, repetition: U8, definition: U8) -> int:
+    """The levels of long lists whose elements are all there, as runs; NULL where not `known`.
+
+    Returns the bytes of both: those of `repetition` in the upper 32 bits.
+    """
+    r = i64(0)
+    d = i64(0)
+    run = i64(0)
+    for row in range(offsets.size - 1):
+        size = i64(offsets[row + 1]) - i64(offsets[row])
+        here = has_known == 0 or known[row] != 0
+        if here and size:
+            r = put_varint(repetition, r, 2)
+            repetition[r] = 0
+            r += 1
+            if size > 1:
+                r = put_varint(repetition, r, (size - 1) << 1)
+                repetition[r] = 1
+                r += 1
+            run += size
+            continue
+        r = put_varint(repetition, r, 2)
+        repetition[r] = 0
+        r += 1
+        if run:
+            d = put_varint(definition, d, run << 1)
+            definition[d] = 3
+            d += 1
+            run = i64(0)
+        d = put_varint(definition, d, 2)
+        definition[d] = 1 if here else 0
+        d += 1
+    if run:
+        d = put_varint(definition, d, run << 1)
+        definition[d] = 3
+        d += 1
+    return (r << 32) | d
+
+
+@kernel
 def list_levels(
     offsets: I32,
-    known: I32,
-    elements: I32,
+    known: U8,
+    elements: U8,
     has_known: int,
     has_elements: int,
-    repetition: I32,
-    definition: I32,
+    repetition: U8,
+    definition: U8,
 ) -> int:
     """The levels of optional lists of optional elements: 0 no list, 1 empty, 2 no element, 3.
 
@@ -211,31 +250,57 @@ def list_levels(
 
 
 @kernel
-def renumber(numbers: I64, low: int, place: I32, out: I32) -> int:
-    """Replace each number by the rank of its value among those present; return how many there are.
+def mark(numbers: Numbers, low: int, place: I32) -> None:
+    """Set place[number - low] to 1 for every number."""
+    for i in range(numbers.size):
+        place[i64(numbers[i]) - low] = 1
 
-    `place` is room, all zero, for every value from `low` on; it becomes the rank of each value
-    present plus one.
+
+@kernel
+def renumber(numbers: Numbers, low: int, rank: Numbers, out: Numbers) -> None:
+    """Replace each number by rank[number - low]."""
+    for i in range(numbers.size):
+        out[i] = rank[i64(numbers[i]) - low]
+
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+@kernel
+def distinct(values: Numbers, slots: I32, shift: int, most: int, words: Numbers, out: I32) -> int:
+    """Number the values by their first appearance; return how many differ, -1 beyond `most`.
+
+    `slots` is a hash table, all -1, of 1 << (64 - shift) places; `words` gets the values.
     """
-    for i in range(numbers.size):
-        place[numbers[i] - low] = 1
-    count = i64(0)
-    for k in range(place.size):
-        if place[k] != 0:
-            count += 1
-            place[k] = count
-    for i in range(numbers.size):
-        out[i] = place[numbers[i] - low] - 1
-    return count
+    n = i64(0)
+    mask = slots.size - 1
+    number = i64(-1)
+    for i in range(values.size):
+        value = values[i]
+        if number >= 0 and value == words[number]:
+            out[i] = number
+            continue
+        slot = i64((np.uint64(value) * _MIX) >> np.uint64(shift))
+        while slots[slot] >= 0 and words[slots[slot]] != value:
+            slot = (slot + 1) & mask
+        if slots[slot] < 0:
+            if n == most:
+                return -1
+            words[n] = value
+            slots[slot] = n
+            n += 1
+        number = i64(slots[slot])
+        out[i] = number
+    return n
 
 
-def hybrid_bytes(values: I32, width: int) -> bytes:
+def hybrid_bytes(values: Numbers, width: int) -> bytes:
     """The bytes of `hybrid`."""
     out = np.empty(values.size * (width + 8) // 8 + _OVERHEAD_BYTES, np.uint8)
     return out[: hybrid(values, width, out)].tobytes()
 
 
-def difference_bytes(values: I64, *, narrow: bool) -> bytes:
+def difference_bytes(values: Numbers, *, narrow: bool) -> bytes:
     """The bytes of `differences`."""
     blocks = values.size // DELTA_BLOCK + 2
     out = np.empty(blocks * (DELTA_BLOCK * 8 + 16) + _OVERHEAD_BYTES, np.uint8)
@@ -243,9 +308,16 @@ def difference_bytes(values: I64, *, narrow: bool) -> bytes:
     return out[: differences(values, int(narrow), room, out)].tobytes()
 
 
+def aligned_bytes(values: Numbers) -> bytes:
+    """The values as one bit-packed run as wide as their type: whole bytes, which zstd likes."""
+    groups = -(-values.size // 8)
+    rest = bytes((8 * groups - values.size) * values.itemsize)
+    return varint(groups << 1 | 1) + values.tobytes() + rest if groups else b""
+
+
 def constant_bytes(value: int, count: int) -> bytes:
     """`count` times a value of one byte, as one run."""
-    return _varint(count << 1) + bytes([value]) if count else b""
+    return varint(count << 1) + bytes([value]) if count else b""
 
 
 def repetition_bytes(size: int, lists: int) -> bytes:
@@ -253,23 +325,7 @@ def repetition_bytes(size: int, lists: int) -> bytes:
     count = size * lists
     levels = np.ones(-(-count // 8) * 8, np.uint8)
     levels[:count:size] = 0
-    return _varint(levels.size // 8 << 1 | 1) + np.packbits(levels, bitorder="little").tobytes()
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number >= 128:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def bits_of(array: Any) -> tuple[U8, int] | None:
-    """The validity bitmap of an Arrow array and its first bit; None when nothing is NULL."""
-    if not array.null_count:
-        return None
-    return np.frombuffer(array.buffers()[0], np.uint8), array.offset
+    return varint(levels.size // 8 << 1 | 1) + np.packbits(levels, bitorder="little").tobytes()
 
 
 @kernel

@@ -22,8 +22,9 @@ from zlib import crc32
 
 from lakeq import _parquet_thrift
 from lakeq.errors import BadLake
+from lakeq.lake.columns import leaves
 from lakeq.lake.io import WarehouseIO, is_s3, sync
-from lakeq.lake.pages import PageWriter, leaves
+from lakeq.lake.pages import PageWriter
 from lakeq.lake.pointers import Checksum, os_error
 from lakeq.snapshot import Bounds, Footer, Leaf
 
@@ -43,6 +44,7 @@ FILE_BYTES = 256 << 20  # a file that grew beyond is finished and the next one b
 DELTA_COLUMNS = frozenset({"pos", "end_pos"})  # ascending integers: packed as differences
 DELTA_LIST_UNIT = "sample number"  # lists of them ascend
 PAGE_BYTES = 1 << 20
+_VALUE_BYTES = 8  # of a page: our own writer cuts pages by values
 FOOTER_GUESS_BYTES = 64 << 10
 MAX_FOOTER_BYTES = 64 << 20  # SAFETY.md, T5
 DAMAGED_HINT = "see: lakeq verify; what can be ingested again: lakeq verify --repair"
@@ -252,7 +254,8 @@ class FileWriter:
 
                 self._writer = pq.ParquetWriter(self._sink, schema, **arguments)
             else:
-                self._writer = PageWriter(self._sink, columns, ZSTD_LEVEL)
+                level, size = arguments["compression_level"], arguments["data_page_size"]
+                self._writer = PageWriter(self._sink, columns, level, size // _VALUE_BYTES)
         return self._writer
 
     def close(self) -> NewFile:
