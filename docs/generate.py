@@ -88,6 +88,7 @@ def catalog_schema() -> str:
     """The page of the keys of a catalog file."""
     sections = {
         "Dataset": ("The keys of the file.", schema.DATASET_KEYS),
+        "Notifications": ("Of a topic that is given as a mapping.", schema.TOPIC_KEYS),
         "Populations": ("Of each super-population, by its code.", schema.POPULATION_KEYS),
         "Tables": ("Of each table, by its name.", schema.TABLE_KEYS),
         "Columns": (_COLUMNS, schema.COLUMN_KEYS),

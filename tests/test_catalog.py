@@ -221,6 +221,8 @@ def test_a_good_file_is_read_with_its_templates_expanded(file: Path) -> None:
         ("ac_{population}", "an_afr", 21, "'an_afr' is there already"),
         ("populations: {YRI: Yoruba}", "populations: {AFR: Yoruba}", 10, "there already"),
         ("homepage:", "notifications: arn:x\nhomepage:", 6, "not the ARN of an SNS topic"),
+        ("homepage:", "notifications: {topik: a}\nhomepage:", 6, "did you mean topic?"),
+        ("homepage:", "notifications: [{topic: x, objects: a}]\nhomepage:", 6, "begin with s3://"),
     ],
 )
 def test_a_wrong_file_says_line_and_nearest_name(

@@ -79,6 +79,22 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Topic:
+    """One SNS topic that announces new objects, by its ARN.
+
+    Where messages are not events of S3, `objects` are templates of the objects that one tells of,
+    filled from the message's fields: `{s3_location}/{name}_MTL.json`. `attributes` and `body` say
+    how a subscription chooses: templates of an attribute's value, and of prefixes of a field of
+    the message, such as `{"SiteID": ("{site}",)}`.
+    """
+
+    arn: str
+    objects: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    body: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """One public dataset: what it is, where it lies, what it allows, and its tables.
 
@@ -97,10 +113,15 @@ class Dataset:
     assembly: str = ""
     panel: str = ""
     populations: tuple[Population, ...] = ()
-    notifications: tuple[str, ...] = ()
+    topics: tuple[Topic, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
     origin: str = ""
+
+    @property
+    def notifications(self) -> tuple[str, ...]:
+        """The ARNs of the topics that announce new objects."""
+        return tuple(topic.arn for topic in self.topics)
 
 
 class Catalog:

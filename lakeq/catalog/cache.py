@@ -12,12 +12,13 @@ import json
 import os
 import stat
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lakeq.catalog import Column, Dataset, Population, Table
+from lakeq.catalog import Column, Dataset, Population, Table, Topic
 
-FORMAT = 3  # raise when the shape below or the meaning of a catalog file changes
+FORMAT = 4  # raise when the shape below or the meaning of a catalog file changes
 MAX_BYTES = 16 << 20
 FOLDER = "catalogs"
 
@@ -73,11 +74,18 @@ def _plain(dataset: Dataset) -> dict[str, Any]:
     fields = {name: getattr(dataset, name) for name in _TEXTS}
     return fields | {
         "populations": [[p.code, p.name, p.super_population] for p in dataset.populations],
-        "notifications": list(dataset.notifications),
+        "topics": [
+            [t.arn, list(t.objects), _plain_lists(t.attributes), _plain_lists(t.body)]
+            for t in dataset.topics
+        ],
         "keys": dict(dataset.keys),
         "skip": list(dataset.skip),
         "tables": [_plain_table(table) for table in dataset.tables.values()],
     }
+
+
+def _plain_lists(values: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    return {name: list(value) for name, value in values.items()}
 
 
 def _plain_table(table: Table) -> dict[str, Any]:
@@ -100,11 +108,21 @@ def _dataset(plain: dict[str, Any], path: Path) -> Dataset:
         **{name: _text(plain[name]) for name in _TEXTS},
         tables={table.name: table for table in tables},
         populations=tuple(Population(*_texts(p)) for p in plain["populations"]),
-        notifications=_texts(plain["notifications"]),
+        topics=tuple(_topic(*topic) for topic in plain["topics"]),
         keys={_text(name): _text(value) for name, value in plain["keys"].items()},
         skip=_texts(plain["skip"]),
         origin=str(path),
     )
+
+
+def _topic(arn: object, objects: object, attributes: object, body: object) -> Topic:
+    return Topic(_text(arn), _texts(objects), _lists(attributes), _lists(body))
+
+
+def _lists(values: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(values, dict):
+        raise TypeError(values)
+    return {_text(name): _texts(value) for name, value in values.items()}
 
 
 def _table(plain: dict[str, Any]) -> Table:

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast, get_args
 
 from lakeq import types
-from lakeq.catalog import Access, Column, Dataset, Population, Replace, Table
+from lakeq.catalog import Access, Column, Dataset, Population, Replace, Table, Topic
 from lakeq.catalog.yaml import Entries, Items, Node, Problem, Scalar
 from lakeq.keys import KeyTemplate
 
@@ -47,7 +47,12 @@ DATASET_KEYS = (
     Key("assembly", "text", "Genome assembly of all tables that name none, such as `GRCh37`."),
     Key("panel", "URI", "Object that names sample, population and sex (see `lakeq.panel`)."),
     Key("populations", "mapping", "Super-populations of the panel by code: see Populations."),
-    Key("notifications", "SNS ARNs", "Topics that announce new objects: one ARN or a list."),
+    Key(
+        "notifications",
+        "SNS ARNs",
+        "Topics that announce new objects: one ARN or a list; of a topic whose messages are not"
+        " events of S3, or that can be filtered, a mapping: see Notifications.",
+    ),
     Key(
         "keys",
         "mapping",
@@ -59,6 +64,16 @@ DATASET_KEYS = (
     Key("skip", "globs", "File names of objects that are never ingested, one or a list."),
     Key("tables", "mapping", "Tables by name: see Tables.", required=True),
 )
+TOPIC_KEYS = (
+    Key("topic", "SNS ARN", "The topic.", required=True),
+    Key("objects", "templates", "Objects that one message tells of, filled from its fields:"
+        " `{s3_location}/{landsat_product_id}_MTL.json`, `{assets.MTL.href}`. A list in the message"
+        " gives one object for each of its items. Without it messages are events of S3 or chunks."),
+    Key("attributes", "mapping", "How a subscription filters by message attributes: name ->"
+        " template of the value, or several: `SiteID: \"{site}\"`."),
+    Key("body", "mapping", "How a subscription filters by fields of the message: name -> template"
+        " of the text that the field begins with, or several."),
+)  # fmt: skip
 POPULATION_KEYS = (
     Key("name", "text", "Name of the super-population.", required=True),
     Key("populations", "mapping", "Its populations: code in the panel -> name.", required=True),
@@ -199,7 +214,7 @@ class _Check:
             assembly=assembly,
             panel=self.panel(values.get("panel")),
             populations=populations,
-            notifications=self.notifications(values.get("notifications")),
+            topics=self.topics(values.get("notifications")),
             keys=self.templates(values.get("keys"), tables),
             skip=tuple(glob for glob, _ in self.texts(values.get("skip"), "skip")),
         )
@@ -222,12 +237,38 @@ class _Check:
     def panel(self, node: Node | None) -> str:
         return "" if node is None else self.uri(self.text(node, "panel"), node.line, "panel")
 
-    def notifications(self, node: Node | None) -> tuple[str, ...]:
-        topics = self.texts(node, "notifications")
-        for topic, line in topics:
-            if topic and not _ARN.match(topic):
-                self.problem(line, f"notifications: {topic!r} is not the ARN of an SNS topic")
-        return tuple(topic for topic, _ in topics)
+    def topics(self, node: Node | None) -> tuple[Topic, ...]:
+        nodes = node.items if isinstance(node, Items) else () if node is None else (node,)
+        return tuple(self.topic(item) for item in nodes)
+
+    def topic(self, node: Node) -> Topic:
+        what = "notifications"
+        if not isinstance(node, Entries):
+            return Topic(self.arn(node))
+        values = self.keys(node, TOPIC_KEYS, what)
+        objects = self.texts(values.get("objects"), "objects")
+        for text, line in objects:
+            if not text.startswith(("s3://", "{")):
+                self.problem(line, f"{what}: {text!r} does not begin with s3:// or a field")
+        return Topic(
+            self.arn(values.get("topic")),
+            tuple(text for text, _ in objects),
+            self.filters(values.get("attributes"), "attributes"),
+            self.filters(values.get("body"), "body"),
+        )
+
+    def arn(self, node: Node | None) -> str:
+        text = self.text(node, "notifications")
+        if node is not None and text and not _ARN.match(text):
+            self.problem(node.line, f"notifications: {text!r} is not the ARN of an SNS topic")
+        return text
+
+    def filters(self, node: Node | None, what: str) -> dict[str, tuple[str, ...]]:
+        entries = self.entries(node, what) if node is not None else ()
+        return {
+            name: tuple(text for text, _ in self.texts(value, f"{what}: {name}"))
+            for name, _, value in entries
+        }
 
     def templates(self, node: Node | None, tables: Mapping[str, Table]) -> dict[str, str]:
         found = {}
