@@ -1,7 +1,8 @@
 """The column types that a catalog may name, and what they are in Arrow, Iceberg and DuckDB.
 
-The language: `bool`, `int32`, `int64`, `float32`, `float64`, `string`, `date`, `timestamp`
-(microseconds, UTC), `decimal(precision, scale)`, `list<T>` and `struct<name: T, ...>`.
+The language: `bool`, `int32`, `int64`, `float32`, `float64`, `string`, `binary`, `date`,
+`timestamp` (microseconds, UTC), `decimal(precision, scale)`, `list<T>` and
+`struct<name: T, ...>`.
 Every column and every element is nullable; there are no unsigned and no dictionary types, so
 that one table reads the same in DuckDB, Athena and Spark (Iceberg table spec, Primitive Types).
 """
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 
     from lakeq.catalog import Table
 
-PRIMITIVES = ("bool", "int32", "int64", "float32", "float64", "string", "date", "timestamp")
+PRIMITIVES = (
+    "bool",
+    "int32",
+    "int64",
+    "float32",
+    "float64",
+    "string",
+    "binary",
+    "date",
+    "timestamp",
+)
 MAX_DEPTH = 8  # deeper nesting than any table needs; keeps the parser's recursion bounded
 
 _DUCKDB = {
@@ -31,6 +42,7 @@ _DUCKDB = {
     "float32": "FLOAT",
     "float64": "DOUBLE",
     "string": "VARCHAR",
+    "binary": "BLOB",
     "date": "DATE",
     "timestamp": "TIMESTAMP WITH TIME ZONE",
 }
@@ -248,6 +260,7 @@ def _iceberg_primitive(name: str) -> IcebergType:
         "float32": types.FloatType(),
         "float64": types.DoubleType(),
         "string": types.StringType(),
+        "binary": types.BinaryType(),
         "date": types.DateType(),
         "timestamp": types.TimestamptzType(),
     }[name]

@@ -79,7 +79,9 @@ def test_assembly_is_a_fact_of_each_table(packaged: catalog.Catalog) -> None:
         *(table.qualified for table in packaged.dataset("thousand_genomes").tables.values()),
     }
     assert {n for n, a in found.items() if not a} == {
-        t.qualified for t in packaged.dataset("nexrad").tables.values()
+        t.qualified
+        for name in ("landsat", "nexrad")
+        for t in packaged.dataset(name).tables.values()
     }
     assert set(found.values()) == {"GRCh37", "GRCh38", ""}
 

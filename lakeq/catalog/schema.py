@@ -96,7 +96,8 @@ TABLE_KEYS = (
         " `table`: it replaces all rows."),
     Key("options", "mapping", "Text values for the format and its files: name -> text. Files know"
         " `row_group_rows`, `buffer_bytes` (of memory before a row group is written), `delta`"
-        " (columns to pack as differences), `zstd_level`, `page_bytes`."),
+        " (columns to pack as differences), `zstd_level`, `page_bytes`, and for"
+        " GeoParquet `geometry` (a column of WKB) and `covering` (the column of its bounds)."),
 )  # fmt: skip
 COLUMN_KEYS = (
     Key("type", "type", "See Types.", required=True),

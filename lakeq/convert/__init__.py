@@ -147,6 +147,10 @@ class Job:
         """One object beside those of the ingest, such as an index."""
         return self._storage.source(uri, tuple(tables.values()))
 
+    def beside(self, prefix: str, tables: Mapping[str, Table]) -> dict[str, int]:
+        """The objects of one folder whose URIs begin with `prefix`, with their sizes."""
+        return self._storage.beside(prefix, tuple(tables.values()))
+
     def report(self, seconds: float, dry_run: bool = False) -> IngestReport:
         """What was done so far."""
         return IngestReport(

@@ -141,6 +141,7 @@ class Batch:
                 progress=partial(self._progress, source),
                 options=self._job.options,
                 other=partial(self._job.object_at, tables=tables),
+                beside=partial(self._job.beside, tables=tables),
             )
             try:
                 for batch in reader.read(source, tables, context):

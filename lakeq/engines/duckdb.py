@@ -281,6 +281,7 @@ class Engine:
         run(f"SET allowed_paths = {text_list(paths + patterns)}")
         session = self.connection.cursor()
         session.execute("SET TimeZone = 'UTC'")  # of a session, not of the database
+        run("SET GLOBAL enable_geoparquet_conversion = false")  # WKB is bytes, as the catalog says
         run("CALL enable_logging('FileSystem')")
         for name, table in tables.items():
             schema = name.partition(".")[0]

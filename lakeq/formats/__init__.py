@@ -73,6 +73,10 @@ def _no_other(uri: str) -> SourceObject:
     raise NotFound("no other object can be reached from here", uri)
 
 
+def _nothing_beside(_prefix: str) -> Mapping[str, int]:
+    return {}
+
+
 @dataclass(slots=True)
 class ReadContext:
     """What a format may use while reading one object.
@@ -80,7 +84,8 @@ class ReadContext:
     `samples` maps sample name to Sample for every sample of the object; `temp_dir` is private to
     this read and removed after it; `progress` is told the raw (compressed) bytes consumed so far;
     `notes` collects remarks for the ingest report (kind -> count), for example fields left out.
-    `other` opens another object, an index say, by its URI.
+    `other` opens another object, an index say, by its URI; `beside` lists the objects whose URIs
+    begin with a prefix within one folder, with their sizes, where that can be asked.
     """
 
     dataset: Dataset
@@ -90,6 +95,7 @@ class ReadContext:
     notes: dict[str, int] = field(default_factory=dict)
     options: ReadOptions = ReadOptions()
     other: Callable[[str], SourceObject] = _no_other
+    beside: Callable[[str], Mapping[str, int]] = _nothing_beside
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from zlib import crc32
 
 from lakeq import _parquet_thrift
 from lakeq.errors import BadLake
+from lakeq.lake import geoparquet
 from lakeq.lake.columns import leaves
 from lakeq.lake.io import WarehouseIO, is_s3, sync
 from lakeq.lake.pages import PageWriter
@@ -267,6 +268,8 @@ class FileWriter:
         try:
             if self._source is None:
                 writer.add_key_value_metadata(_notes(members, self._order))
+            if geo := geoparquet.notes(self._table):
+                writer.add_key_value_metadata(geo)
             writer.close()
             self._sink.close()
             with self._local.open("rb") as file:

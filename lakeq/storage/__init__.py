@@ -118,6 +118,23 @@ class Storage:
         """
         yield from self._buckets.listed(prefix, tables)
 
+    def beside(self, prefix: str, tables: Collection[Table] = ()) -> dict[str, int]:
+        """The objects of one folder, on S3 or disk, whose URIs begin with `prefix`: their sizes.
+
+        Empty for https, which cannot be listed.
+        """
+        if prefix.startswith("s3://"):
+            found = self._buckets.listed(prefix, tables)
+            return {s.uri: s.size_bytes for s in found if "/" not in s.uri[len(prefix) :]}
+        if not prefix.startswith("file://"):
+            return {}
+        path = local_path(prefix)
+        try:
+            files = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
+            return {file.as_uri(): file.stat().st_size for file in files if file.is_file()}
+        except OSError as error:
+            raise _local_error(error, path.parent) from error
+
     def source(self, uri: str | Path, tables: Collection[Table] = ()) -> SourceObject:
         """The one object at `uri`, taken as it stands, pinned to the version it has now."""
         text = str(uri)
