@@ -1,0 +1,209 @@
+"""The function that AWS Lambda calls: events of SQS with partial failures, events of SNS without.
+
+Configured by the environment: `LAKEQ_INGEST_DATASET`, and where wanted `LAKEQ_INGEST_SITES`,
+`LAKEQ_INGEST_TABLES`, `LAKEQ_INGEST_TOPICS` (lists with commas), `LAKEQ_INGEST_DEAD_LETTERS` (the
+URL of a queue) and `LAKEQ_INGEST_REQUESTER_PAYS` (yes); and by the settings of lakeq, such as
+`LAKEQ_LAKE`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lakeq.errors import LakeqError, UsageError
+from lakeq.ingest.allow import AllowList
+from lakeq.ingest.messages import Event, Refusal, parse
+from lakeq.ingest.outcome import Core, Outcome
+
+RESERVE_S = 15.0  # of the time left, for the commit and the answer
+SHARE_OF_MEMORY = 8  # an object may have this part of the memory: it inflates to about 6 times
+MAX_REASON = 1000  # characters of a reason that go with a dead letter
+
+_log = logging.getLogger(__name__)
+
+DeadLetters = Callable[[str, str], None]  # body and reason
+
+
+class Context(Protocol):
+    """What is used of Lambda's context."""
+
+    @property
+    def memory_limit_in_mb(self) -> int | str:
+        """The memory of the function, MiB."""
+        ...
+
+    def get_remaining_time_in_millis(self) -> int:
+        """The time before Lambda ends the call."""
+        ...
+
+
+class AllFailed(LakeqError):
+    """No message of a call succeeded, so the call itself failed."""
+
+    exit_code = 6
+
+
+@dataclass(slots=True)
+class Item:
+    """One message: its id with SQS, its group in a FIFO queue, and what became of its events."""
+
+    identifier: str
+    body: str
+    group: str = ""
+    receives: int = 1
+    buried: bool = False
+    found: list[Event | Refusal] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def failed(self) -> Outcome | None:
+        """The first outcome that is not settled, unless the message is among the dead letters."""
+        return None if self.buried else next((o for o in self.outcomes if not o.settled), None)
+
+
+@dataclass
+class Function:
+    """One deployment: what is let in, how it is brought in, and where dead letters go.
+
+    To `dead_letters` goes what is refused, at once, and what is poison, with its `max_receives`th
+    attempt; each with its reason. Without them such a message fails like any other, so that the
+    queue's own redrive policy moves it after all its attempts, and only the log has the reason.
+    """
+
+    allowed: AllowList
+    core: Core
+    dead_letters: DeadLetters | None = None
+    max_receives: int = 5
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """Handle one call; answers SQS with the ids of the messages that are to come again.
+
+        Raises `AllFailed` when no message succeeded, and for an event of SNS, which has no partial
+        failures, when any failed.
+        """
+        deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE_S
+        largest = int(context.memory_limit_in_mb) * (1 << 20) // SHARE_OF_MEMORY
+        items, from_queue = _items(event)
+        for run in _runs(items):
+            self._handle(run, deadline, largest)
+            for item in run:
+                self._bury(item)
+        self.counts.update(o.status for item in items for o in item.outcomes)
+        failed = [item for item in items if item.failed]
+        for item in failed:
+            _log.warning("message %s: %s", item.identifier, item.failed)
+        if failed and (not from_queue or len(failed) == len(items)):
+            first = failed[0].failed
+            what = f"{len(failed)} of {len(items)} messages failed"
+            raise AllFailed(what, "lakeq.ingest.aws_lambda", first.reason if first else "")
+        return {"batchItemFailures": [{"itemIdentifier": item.identifier} for item in failed]}
+
+    def _handle(self, items: Sequence[Item], deadline: float, largest: int) -> None:
+        """Bring in what is allowed of these messages, together."""
+        work: list[Event] = []
+        owners: list[tuple[Item, int]] = []
+        for item in items:
+            item.found = parse(item.body, self.allowed.adapters)
+            for found in item.found:
+                outcome = self._outright(found, largest)
+                item.outcomes.append(outcome or Outcome("failed", "not begun"))
+                if outcome is None and isinstance(found, Event):
+                    work.append(found)
+                    owners.append((item, len(item.outcomes) - 1))
+        if not work:
+            return
+        if time.monotonic() >= deadline:
+            done: Sequence[Outcome] = [Outcome("failed", "no time was left")] * len(work)
+        else:
+            done = self.core(work, deadline)
+        for (item, number), outcome in zip(owners, done, strict=True):
+            item.outcomes[number] = outcome
+
+    def _outright(self, found: Event | Refusal, largest: int) -> Outcome | None:
+        """What needs no look at the object; None for an event that does."""
+        if isinstance(found, Refusal):
+            return Outcome("refused", found.reason)
+        verdict = self.allowed.judge(found)
+        if verdict.action != "take":
+            return Outcome("refused" if verdict.action == "refuse" else "skipped", verdict.reason)
+        if found.size is not None and found.size > largest:
+            what = f"{found.uri} has {found.size:,} bytes, and this function takes {largest:,}"
+            return Outcome("refused", f"{what}: give it more memory, or use a worker")
+        return None
+
+    def _bury(self, item: Item) -> None:
+        """Send a message that no attempt can help to the dead letters.
+
+        Where one of its records may still succeed, the message comes again first.
+        """
+        open_ = [outcome for outcome in item.outcomes if not outcome.settled]
+        hopeless = {"refused", "poison"} if item.receives >= self.max_receives else {"refused"}
+        if self.dead_letters and open_ and all(o.status in hopeless for o in open_):
+            self.dead_letters(item.body, open_[0].reason[:MAX_REASON])
+            item.buried = True
+
+
+def _items(event: Mapping[str, Any]) -> tuple[list[Item], bool]:
+    """The messages of a call, and whether they are of a queue."""
+    records = event.get("Records")
+    if not isinstance(records, list) or any(not isinstance(r, dict) for r in records):
+        return [Item("", json.dumps(event))], False  # EventBridge, or a call by hand
+    if not records or records[0].get("eventSource") != "aws:sqs":
+        return [Item("", json.dumps({"Records": [record]})) for record in records], False
+    return [_of_queue(record) for record in records], True
+
+
+def _of_queue(record: Mapping[str, Any]) -> Item:
+    identifier, body = record.get("messageId"), record.get("body")
+    if not isinstance(identifier, str) or not identifier or not isinstance(body, str):
+        what = "a record without messageId or body is none of SQS"
+        raise UsageError(what, "the event of the call", "call the function by its queue")
+    attributes = record.get("attributes") or {}
+    fifo = str(record.get("eventSourceARN", "")).endswith(".fifo")
+    group = str(attributes.get("MessageGroupId", "")) if fifo else ""
+    return Item(identifier, body, group, int(attributes.get("ApproximateReceiveCount", 1)))
+
+
+def _runs(items: Sequence[Item]) -> Iterator[list[Item]]:
+    """What may be done together: all of a plain queue; of a FIFO queue one message of each group.
+
+    After a message that failed its group waits: those behind it fail unseen, so that they come
+    again behind it.
+    """
+    waiting = list(items)
+    stopped: set[str] = set()
+    while waiting:
+        run: list[Item] = []
+        later: list[Item] = []
+        for item in waiting:
+            if item.group in stopped:
+                item.outcomes = [Outcome("failed", "a message before it in its group failed")]
+            elif item.group and any(item.group == other.group for other in run):
+                later.append(item)
+            else:
+                run.append(item)
+        if run:
+            yield run
+        stopped |= {item.group for item in run if item.group and item.failed}
+        waiting = later
+
+
+def to_dead_letters(url: str, client: Any = None) -> DeadLetters:
+    """Puts messages into the queue at `url`, each with its reason as an attribute."""
+    if client is None:
+        import boto3
+
+        client = boto3.session.Session().client("sqs")
+
+    def bury(body: str, reason: str) -> None:
+        attribute = {"DataType": "String", "StringValue": reason or "refused"}
+        client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes={"reason": attribute})
+
+    return bury
