@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -446,13 +446,8 @@ def _geo_keys(fields: _Fields) -> Iterator[tuple[int, float]]:
             yield key, float(doubles[value])
 
 
-def companions(sources: Callable[[], SourceObject | None], main: Image) -> list[Image]:
-    """The overviews of a file NAME.ovr beside an image, if `sources` finds one."""
-    source = sources()
-    if source is None:
-        return []
-    from dataclasses import replace
-
+def companions(source: SourceObject, main: Image) -> list[Image]:
+    """The overviews in a file NAME.ovr beside the image `main`."""
     found = []
     for number, image in enumerate(read(source)):
         place = _scaled(main, image.width, image.height)

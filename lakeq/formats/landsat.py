@@ -58,16 +58,15 @@ def read(
     whole.
     """
     wanted = {table.options.get("role", table.name): table for table in tables.values()}
-    if "scenes" not in wanted:
-        return
-    table = wanted["scenes"]
+    table = wanted.get("scenes")
     head = source.read_range(0, min(source.size_bytes, 4096))
     if not head.strip():
         raise BadSource("an empty object, no metadata", source.uri, "fetch the object again")
     if head.startswith(_GZIP) or _LIST.match(head.removeprefix(b"\xef\xbb\xbf")):
         from lakeq.formats import _landsat_list
 
-        yield from _landsat_list.read(source, table, context)
+        if table is not None:
+            yield from _landsat_list.read(source, table, context)
         return
     try:
         rows = [_row(found, source, context) for found in _facts(source, context)]
@@ -78,7 +77,24 @@ def read(
         ) from error
     context.progress(source.size_bytes)
     for year in sorted({row["year"] for row in rows}):
-        yield _batch(table, year, [row for row in rows if row["year"] == year])
+        if table is not None:
+            yield _batch(table, year, [row for row in rows if row["year"] == year])
+        if "tiles" in wanted:
+            for row in rows:
+                if row["year"] == year:
+                    yield from _tiles(wanted["tiles"], row, source, context)
+
+
+def _tiles(
+    table: Table, row: Mapping[str, Any], source: SourceObject, context: ReadContext
+) -> Iterator[TableBatch]:
+    """The index of a product's files; a STAC item of surface temperature tells of those alone."""
+    from lakeq.formats import TableBatch, _landsat_tiles
+
+    found = identity(source.uri)
+    only = "ST_" if found is not None and found.part.upper().startswith("ST") else ""
+    for batch in _landsat_tiles.rows(table, row, context, only):
+        yield TableBatch(table.name, (str(row["year"]),), batch)
 
 
 def _facts(source: SourceObject, context: ReadContext) -> list[Facts]:

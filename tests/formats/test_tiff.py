@@ -42,7 +42,7 @@ def test_real_files_equal_rasterio(path: Path) -> None:
 @pytest.mark.parametrize("path", [p for p in TIFFS if p.suffix == ".ovr"][:3], ids=name)
 def test_overviews_beside_equal_rasterio(path: Path) -> None:
     main = _tiff_header.read(local_source(path.with_suffix("")))[0]
-    levels = _tiff_header.companions(lambda: local_source(path), main)
+    levels = _tiff_header.companions(local_source(path), main)
     with rasterio.open(path.with_suffix("")) as peer:
         assert len(levels) == len(peer.overviews(1))
     for image in levels:
