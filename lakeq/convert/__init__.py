@@ -70,6 +70,7 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     if dry_run:
         return job.rehearse(sources)
     batch = list(islice(sources, BATCH_OBJECTS))  # nothing is made before something is found
+    lake.prepare()
     with lake.session() as session:
         while batch:
             job.run(batch, session)

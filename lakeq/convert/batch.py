@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -117,7 +117,7 @@ class Batch:
         tables = job.tables_of(source)
         samples, unknown = job.enroll(source, tables, self._roster)
         first = number * _FILES_PER_OBJECT
-        sink = Sink(source.uri, {n: self._writer(t) for n, t in tables.items()}, first)
+        sink = Sink(source.uri, _Writers(self._writer, tables), first)
         item = Converted(source, job.identities.of(source.uri), tables)
         notes = self._read(item, samples, sink)
         with self._lock:
@@ -305,6 +305,21 @@ class Batch:
         writer.write(self._roster.rows(types.arrow_schema(table)))
         base = self._roster.known.snapshot_id
         yield Change(table, frozenset(), (writer.close(),), base=base, whole=True)
+
+
+class _Writers(dict[str, "TableWriter"]):
+    """The writers of some tables, each made when its first rows come.
+
+    So PyIceberg, which it takes, is imported while the object is being read (see `Lake.prepare`).
+    """
+
+    def __init__(self, make: Callable[[Table], TableWriter], tables: Mapping[str, Table]) -> None:
+        super().__init__()
+        self._make, self._tables = make, tables
+
+    def __missing__(self, name: str) -> TableWriter:
+        self[name] = self._make(self._tables[name])
+        return self[name]
 
 
 class _Aside:

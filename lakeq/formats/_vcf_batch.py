@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lakeq._jit import packed
 from lakeq.errors import BadSource, UsageError
 from lakeq.formats import _vcf_layout as layout
+from lakeq.formats._ahead import SLOTS
 from lakeq.formats._vcf_header import FIXED_COLUMNS
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 LINES = 1 << 15
 TEXT_BYTES = 16 << 20
-EVENTS = 1 << 20
+EVENTS = 1 << 19
+BUFFERS = SLOTS  # sets of arrays that are filled in turn
 EVENT_TEXT_BYTES = 32 << 20
 WIDE_CALLS = EVENTS  # address space only, until a call needs it
 LIMIT_BYTES = 1 << 30  # what one batch array may grow to for the sake of one line
@@ -68,7 +70,7 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some consecutive lines of one file; views of arrays that the next batch writes over."""
+    """Some consecutive lines of one file; views of arrays that a later batch writes over."""
 
     rows: int
     lines: layout.Lines
@@ -79,7 +81,10 @@ class Batch:
 
 
 class Batches:
-    """Reads the lines of `text` into batches; at most LINES lines, about EVENTS events each."""
+    """Reads the lines of `text` into batches; at most LINES lines, about EVENTS events each.
+
+    A batch is valid until the BUFFERS-th after it is asked for.
+    """
 
     def __init__(
         self, text: VcfText | Selection, groups: Groups, format_keys: Sequence[str]
@@ -102,9 +107,14 @@ class Batches:
             np.empty(groups.count, np.int32),
             np.empty(layout.PLOIDY_LIMIT, np.int32),
         )
-        self._lines = _new_lines(TEXT_BYTES, len(keys), groups.count)
         text_bytes = EVENT_TEXT_BYTES if format_keys else 1
-        self._events = _new_events(max(EVENTS, 2 * samples + 2), text_bytes)
+        self._buffers = [
+            (
+                _new_lines(TEXT_BYTES, len(keys), groups.count),
+                _new_events(max(EVENTS, 2 * samples + 2), text_bytes),
+            )
+            for _ in range(BUFFERS)
+        ]
         self._state = layout.state()
         self._state[layout.LINE] = text.header.lines
 
@@ -124,9 +134,10 @@ class Batches:
                     raise self._error(status, chunk, size)
                 if state[layout.ROWS]:
                     yield self._batch()
+                    self._buffers.append(self._buffers.pop(0))
                 else:
                     self._grow()
-                    arrays = self._packed()
+                arrays = self._packed()
         if state[layout.ROWS]:
             yield self._batch()
 
@@ -134,8 +145,7 @@ class Batches:
         state = self._state
         batch = Batch(
             int(state[layout.ROWS]),
-            self._lines,
-            self._events,
+            *self._buffers[0],
             int(state[layout.EVENTS]),
             int(state[layout.WIDE]),
             int(state[layout.HIGH]) < 128,
@@ -146,17 +156,17 @@ class Batches:
         return batch
 
     def _packed(self) -> Sequence[Any]:
-        return [packed(a) for a in (self._lines, self._events, self._cohort, self._template)]
+        return [packed(a) for a in (*self._buffers[0], self._cohort, self._template)]
 
     def _grow(self) -> None:
         """Double the arrays that may be too small for the line at the cursor."""
-        lines, events = self._lines, self._events
+        lines, events = self._buffers[0]
         if lines.text.size >= LIMIT_BYTES:  # cannot be: a line is at most 64 MiB
             raise MemoryError("a VCF line outgrows its batch")
-        self._lines = _new_lines(2 * lines.text.size, lines.fields.shape[1], self.groups.count)
+        larger = _new_lines(2 * lines.text.size, lines.fields.shape[1], self.groups.count)
         text = 2 * events.text.size if events.text.size > 1 else 1
         wide = 2 * events.wide_end.size
-        self._events = _new_events(events.sample.size, text, wide)
+        self._buffers[0] = larger, _new_events(events.sample.size, text, wide)
 
     def _error(self, status: int, chunk: npt.NDArray[np.uint8], size: int) -> BadSource:
         start = int(self._state[layout.CURSOR])

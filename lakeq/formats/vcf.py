@@ -14,11 +14,13 @@ gzip or BGZF. What the tables mean is in docs/reference/tables.md; how the text 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lakeq import contigs
 from lakeq.errors import BadSource
+from lakeq.formats._ahead import ahead
 
 if TYPE_CHECKING:
     from lakeq.catalog import Column, Dataset, Table
@@ -93,7 +95,8 @@ def read(
     if set(wanted) == {"entries"}:
         yield from entries(text, wanted["entries"], assembly, context.notes)
         return
-    yield from _read(text, wanted, assembly, context)
+    with closing(ahead(_read(text, wanted, assembly, context))) as batches:
+        yield from batches
     if "entries" in wanted:
         again = open_text(source, context, assembly)
         yield from entries(again, wanted["entries"], assembly, context.notes)
@@ -124,8 +127,9 @@ def _read(
     calls = CallsTable(wanted["calls"], facts, context.temp_dir) if "calls" in wanted else None
     deviations = Deviations(text.header, context.notes)
     deviations.check_header(text.header_text)
+    parsed = ahead(iter(Batches(text, groups, calls.keys if calls else ())))
     try:
-        for batch in Batches(text, groups, calls.keys if calls else ()):
+        for batch in parsed:
             rows = BatchRows(batch, facts)
             deviations.check(rows)
             for builder in builders:
@@ -136,6 +140,7 @@ def _read(
             yield from calls.batches()
         deviations.report(ended=text.ended, last_line=text.line)
     finally:
+        parsed.close()
         text.close()
         if calls:
             calls.close()

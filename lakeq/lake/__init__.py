@@ -7,6 +7,7 @@ is on S3, the tables' files. A table is what its current snapshot names; nothing
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 At = int | str | datetime
 COMMIT_ATTEMPTS = 31  # the first and 30 more
 _LONGEST_WAIT_S = 2.0
+
+
+def _import_commit() -> None:
+    with suppress(ImportError):
+        import lakeq.lake.commit  # noqa: F401
 
 
 class Expired(NamedTuple):
@@ -166,6 +172,13 @@ class IcebergLake:
             hint = "leave the setting out, or name another lake: --lake"
             raise UsageError(what, str(self.folder), hint)
         return present or str(self.folder.absolute() / "warehouse")
+
+    def prepare(self) -> None:
+        """Begin to import, in a thread, what a commit needs: PyIceberg takes a quarter of a second.
+
+        An import that fails there fails again, and is told, where it is needed.
+        """
+        threading.Thread(target=_import_commit, name="lakeq-prepare", daemon=True).start()
 
     @contextmanager
     def session(self) -> Iterator[Session]:
