@@ -71,8 +71,9 @@ TOPIC_KEYS = (
         " gives one object for each of its items. Without it messages are events of S3 or chunks."),
     Key("attributes", "mapping", "How a subscription filters by message attributes: name ->"
         " template of the value, or several: `SiteID: \"{site}\"`."),
-    Key("body", "mapping", "How a subscription filters by fields of the message: name -> template"
-        " of the text that the field begins with, or several."),
+    Key("body", "mapping", "How a subscription filters by fields of the message, `a.b` for one"
+        " inside another: name -> template of the text that the field begins with, with `*` before"
+        " it of what it ends with, or several. One whose `{field}` is not chosen is left out."),
 )  # fmt: skip
 POPULATION_KEYS = (
     Key("name", "text", "Name of the super-population.", required=True),

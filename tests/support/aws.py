@@ -67,7 +67,7 @@ class Aws:
         found = []
         while (
             got := self.client("sqs")
-            .receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+            .receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
             .get("Messages")
         ):
             for message in got:
