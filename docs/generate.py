@@ -183,8 +183,10 @@ def _commands(
         command = group.get_command(context, name)
         assert command is not None
         inner = click.Context(command, info_name=name, parent=context)
-        if isinstance(command, click.Group):
-            yield from _commands(command, inner, known)
+        plain = click.Context(click.Group(name), info_name=name, parent=context)
+        below = _commands(command, plain, known) if isinstance(command, click.Group) else ()
+        if isinstance(command, click.Group) and not command.invoke_without_command:
+            yield from below
             continue
         text, _, examples = cleandoc(command.help or "").partition("\b\n")
         usage = " ".join([inner.command_path, *command.collect_usage_pieces(inner)])
@@ -193,6 +195,7 @@ def _commands(
         yield (
             _options(own, inner) + "\n" if own else ""
         ) + f"```console\n{examples.strip()}\n```\n"
+        yield from below
 
 
 def _options(options: Iterable[click.Option], context: click.Context) -> str:

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import click
 
 from lakeq._jit_notice import before_compiling
+from lakeq.cli.more import CommandWithMore
 from lakeq.cli.options import connect, lake_options, set_option, spender_options
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
@@ -31,7 +32,11 @@ COMPILING = "note: compiling for this machine, once; it takes 10 to 20 s"
 MAX_TOLD = 20  # lines about objects that hold the same thing; --report json has all of them
 
 
-@click.command()
+class _Ingest(CommandWithMore):
+    BELOW: ClassVar = {"template": "ingest_template"}
+
+
+@click.command(cls=_Ingest)
 @click.argument("dataset", metavar="DATASET[.TABLE]")
 @click.argument("objects", nargs=-1, metavar="[OBJECT]...")
 @click.option("--site", multiple=True, metavar="SITE", help="Objects of this site; repeatable.")
