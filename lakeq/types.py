@@ -204,6 +204,25 @@ def _arrow(node: Type) -> pa.DataType:
             return pa.type_for_alias("date32" if name == "date" else name)
 
 
+def stands_for(type_: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether columns of `type_` may be written as ones of `wanted`: the same values, in less room.
+
+    Dictionaries of strings, whole numbers without sign for signed ones, decimals of 32 bits, and
+    lists of those.
+    """
+    import pyarrow as pa
+
+    if pa.types.is_list(type_) and pa.types.is_list(wanted):
+        return stands_for(type_.value_type, wanted.value_type)
+    if pa.types.is_dictionary(type_):
+        return bool(pa.types.is_string(wanted) and pa.types.is_string(type_.value_type))
+    if pa.types.is_unsigned_integer(type_) and pa.types.is_signed_integer(wanted):
+        return bool(type_.bit_width < wanted.bit_width)
+    if pa.types.is_decimal32(type_) and pa.types.is_decimal128(wanted):
+        return bool((type_.precision, type_.scale) == (wanted.precision, wanted.scale))
+    return False
+
+
 def to_duckdb(text: str) -> str:
     """The DuckDB name of the type that `text` writes, for DDL and read_parquet schemas."""
     return _duckdb(parse(text))

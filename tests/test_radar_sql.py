@@ -46,7 +46,7 @@ class Gates:
             x, y, z = antenna_vectors_to_cartesian(ranges, azimuth, elevation)
             east, north = cartesian_to_geographic_aeqd(x, y, longitude, latitude)
             there = ~np.ma.getmaskarray(values)
-            north, east = np.round(north, 4), np.round(east, 4)  # the tables' decimal(7, 4)
+            north, east = np.round(north, 5), np.round(east, 5)  # the tables' decimal(8, 5)
             parts.append([part[there] for part in (values.data, north, east, z + height)])
         self.value, self.latitude, self.longitude, self.altitude = map(
             np.concatenate, zip(*parts, strict=True)

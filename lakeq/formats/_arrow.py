@@ -7,6 +7,7 @@ file; these constructors do not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 Known = npt.NDArray[np.bool_] | None
 
 
@@ -53,18 +56,23 @@ def texts(values: Sequence[str | None]) -> pa.Array:
 
 
 def values(items: Sequence[Any], type_: pa.DataType) -> pa.Array:
-    """Strings, whole numbers or lists of them as `type_`; None as NULL."""
+    """Strings, numbers, booleans, instants (aware) or lists of them as `type_`; None as NULL."""
     import pyarrow as pa
 
+    if pa.types.is_string(type_):
+        return texts(items)
     known = np.array([item is not None for item in items], bool)
     if pa.types.is_list(type_):
         inner = values([part for item in items for part in item or ()], type_.value_type)
         offsets = np.zeros(len(items) + 1, np.int32)
         np.cumsum([len(item or ()) for item in items], out=offsets[1:])
-        return lists(offsets, inner, known).cast(type_)
-    if pa.types.is_string(type_):
-        return texts(items)
-    return as_type(numbers(np.array([item or 0 for item in items], np.int64), known), type_)
+        return as_type(lists(offsets, inner, known), type_)
+    if pa.types.is_timestamp(type_):
+        instants = [(item - _EPOCH) // _MICROSECOND if item is not None else 0 for item in items]
+        return numbers(np.array(instants, np.int64), known).view(type_)
+    kind: type = np.bool_ if pa.types.is_boolean(type_) else np.int64
+    kind = np.float64 if pa.types.is_floating(type_) else kind
+    return as_type(numbers(np.array([item or 0 for item in items], kind), known), type_)
 
 
 def strings(offsets: npt.NDArray[np.int32], data: pa.Buffer, known: Known = None) -> pa.Array:

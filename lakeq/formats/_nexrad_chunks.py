@@ -196,10 +196,10 @@ def combine(
         known.append(SweepFacts.of(sweep, known, facts))
     if "volumes" in tables:
         row = _volume(kept, facts, identity, location_source, known)
-        yield _listed(Batches(tables["volumes"], identity), [row])
+        yield Batches(tables["volumes"], identity).listed([row])
     if "sweeps" in tables and known:
         rows = [sweep_row(sweep, facts) for sweep in known]
-        yield _listed(Batches(tables["sweeps"], identity), rows)
+        yield Batches(tables["sweeps"], identity).listed(rows)
     if "grid" in tables and identity.place is not None:
         grid = Grid(identity.place)
         for told, (_, cells) in zip(known, sweeps, strict=True):
@@ -268,13 +268,3 @@ class _NoReader:
 
     def read_range(self, offset: int, length: int) -> bytes:
         raise AssertionError("a volume of chunks is read chunk by chunk")
-
-
-def _listed(batches: Batches, rows: Sequence[Mapping[str, Any]]) -> TableBatch:
-    import pyarrow as pa
-
-    columns = {
-        field.name: pa.array([row.get(field.name) for row in rows], field.type)
-        for field in batches.schema
-    }
-    return batches.batch(columns, len(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -10,54 +10,77 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lakeq.formats import _nexrad_kernels as kernels
 from lakeq.formats._arrow import numbers
-from lakeq.formats._nexrad_geometry import UNITS, Place, along
+from lakeq.formats._nexrad_geometry import UNITS, Place, knots
 from lakeq.formats._nexrad_messages import NAMES, Coding, Run
 from lakeq.formats._nexrad_rays import decoded
-from lakeq.formats._nexrad_rows import decimals, taken, timestamps
+from lakeq.formats._nexrad_rows import decimals, room, taken, timestamps
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakeq.formats._nexrad_volume import Sweep
 
-FOLDED = 1  # the code that says range-folded
 FIRST_VALUE = {"ccorh": 8}  # codes below say how the clutter filter worked
 _DATELINE = 165.0  # from here a radar can see over it
 
 
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Values of one moment at gates; `known` is a bitmap, as Arrow has them, with `count` ones."""
+
+    values: npt.NDArray[np.float32]
+    known: npt.NDArray[np.uint8]
+    count: int
+
+    def array(self) -> pa.Array:
+        """Them as Arrow has them, NULL where not known."""
+        import pyarrow as pa
+
+        nulls = len(self.values) - self.count
+        buffers = [pa.py_buffer(self.known) if nulls else None, pa.py_buffer(self.values)]
+        return pa.Array.from_buffers(pa.float32(), len(self.values), buffers, nulls)
+
+
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """Gates with data of rays of one run that share an axis: `ray` counts within the sweep.
+    """Gates with data of rays of one run that share an axis: `ray` counts within the run.
 
-    Positions are None where nobody knows where the radar stands; `latitude` and `longitude` are
-    in units of 0.0001 degrees, the latter running on over the dateline.
+    `places` is None where nobody knows where the radar stands; its latitudes and longitudes are in
+    units of 0.00001 degrees, the latter running on over the dateline.
     """
 
     rays: npt.NDArray[Any]
     first_ray: int
-    ray: npt.NDArray[np.int64]
-    gate: npt.NDArray[np.int64]
+    ray: Ints
+    gate: Ints
     coding: Coding
-    values: dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]]
+    values: dict[str, Moment]
     folded: npt.NDArray[np.bool_]
-    latitude: npt.NDArray[np.int32] | None
-    longitude: npt.NDArray[np.int32] | None
-    altitude: npt.NDArray[np.int32] | None
+    places: kernels.Places | None
 
     @property
-    def range_m(self) -> npt.NDArray[np.int32]:
+    def range_m(self) -> Ints:
         """Ranges of the gates' centres."""
-        metres = self.coding.range_m + self.gate * self.coding.spacing_m
-        return metres.astype(np.int32)
+        metres = self.gate * np.int32(self.coding.spacing_m)
+        metres += np.int32(self.coding.range_m)
+        return metres
 
 
-def gates_of(sweep: Sweep, place: Place | None) -> Iterator[Gates]:
-    """The gates of a sweep, run by run and axis by axis, in order of ray and range."""
+def gates_of(
+    sweep: Sweep, place: Place | None, moments: Collection[str] = NAMES
+) -> Iterator[Gates]:
+    """The gates of a sweep with data of these moments, by run, axis, ray and range."""
     first = 0
     for run in sweep.runs:
         axes: dict[tuple[int, int], list[str]] = {}
         for name, coding in run.codings.items():
+            if name not in moments:
+                continue
             axes.setdefault((coding.range_m, coding.spacing_m), []).append(name)
         for names in axes.values():
             if (gates := _gates(run, names, first, place)) is not None:
@@ -67,41 +90,33 @@ def gates_of(sweep: Sweep, place: Place | None) -> Iterator[Gates]:
 
 def _gates(run: Run, names: list[str], first: int, place: Place | None) -> Gates | None:
     coding = run.codings[names[0]]
-    width = max(run.codes[name].shape[1] for name in names)
-    has = np.zeros((len(run.rays), width), bool)
-    codes = {name: _plain(run.codes[name], width) for name in names}
-    for name, plain in codes.items():
-        has |= plain >= FIRST_VALUE.get(name, FOLDED)
-    has[:, : _behind(coding)] = False
-    at = np.flatnonzero(has)
-    if not len(at):
+    codes = {name: _plain(run.codes[name]) for name in names}
+    widths = {name: run.codes[name].shape[1] for name in names}
+    wide = max(widths.values())
+    has = np.zeros(len(run.rays) * wide, np.uint8)
+    size = 0
+    for name in names:
+        least = FIRST_VALUE.get(name, kernels.FOLDED)
+        size += kernels.with_data(codes[name], widths[name], least, _behind(coding), wide, has)
+    if not size:
         return None
-    ray = np.repeat(np.arange(len(run.rays)), np.count_nonzero(has, axis=1))
-    folded = np.zeros(len(at), bool)
+    found = kernels.Found(room(size, np.int32), room(size, np.int32), np.zeros(size, np.uint8))
+    kernels.places(has, wide, found.ray, found.gate)
     values = {}
-    for name, plain in codes.items():
-        found = plain.ravel()[at]
-        if name not in FIRST_VALUE:
-            folded |= found == FOLDED
-        known = found >= FIRST_VALUE.get(name, FOLDED + 1)
-        values[name] = (taken(_values(run.codings[name]), found), known)
-    latitude = longitude = altitude = None
-    if place is not None:
-        latitude, longitude, altitude = _positions(run, coding, width, at, place)
-    return Gates(
-        run.rays, first, ray, at - ray * width, coding, values, folded,
-        latitude, longitude, altitude,
-    )  # fmt: skip
+    for name in names:
+        table, least = _values(run.codings[name]), FIRST_VALUE.get(name, kernels.FOLDED + 1)
+        decoded_, known = room(size, np.float32), np.zeros(-(-size // 8), np.uint8)
+        count = kernels.decode(codes[name], widths[name], found, table, least, decoded_, known)
+        values[name] = Moment(decoded_, known, count)
+    where = None if place is None else _positions(run, coding, wide, found, place)
+    folded = found.folded.view(bool)
+    return Gates(run.rays, first, found.ray, found.gate, coding, values, folded, where)
 
 
-def _plain(codes: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
-    """The codes as a block of its own with `width` columns; 0 where a ray ends before."""
+def _plain(codes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The codes one behind the other, in the machine's order of bytes."""
     dtype = np.uint8 if codes.dtype.itemsize == 1 else np.uint16
-    if codes.shape[1] == width:
-        return np.ascontiguousarray(codes, dtype)
-    plain = np.zeros((len(codes), width), dtype)
-    plain[:, : codes.shape[1]] = codes
-    return plain
+    return np.ascontiguousarray(codes, dtype).ravel()
 
 
 def _behind(coding: Coding) -> int:
@@ -115,11 +130,14 @@ def _values(coding: Coding) -> npt.NDArray[np.float32]:
 
 
 def _positions(
-    run: Run, coding: Coding, width: int, at: npt.NDArray[np.int64], place: Place
-) -> tuple[npt.NDArray[np.int32], ...]:
+    run: Run, coding: Coding, wide: int, found: kernels.Found, place: Place
+) -> kernels.Places:
     azimuth, elevation = run.rays["azimuth"], run.rays["elevation"]
-    everywhere = along(place, azimuth, elevation, coding.range_m, coding.spacing_m, width)
-    return tuple(taken(values.ravel(), at) for values in everywhere)
+    known = knots(place, azimuth, elevation, coding.range_m, coding.spacing_m, wide)
+    flat = kernels.Knots(*(np.ascontiguousarray(part).ravel() for part in known))
+    where = kernels.Places(*(room(len(found.ray), np.int32) for _ in range(3)))
+    kernels.positions(found, flat, known[0].shape[1], where)
+    return where
 
 
 def columns(gates: Gates, sweep_number: int) -> dict[str, pa.Array]:
@@ -130,7 +148,7 @@ def columns(gates: Gates, sweep_number: int) -> dict[str, pa.Array]:
         "range_folded": numbers(gates.folded),
         "time": timestamps(taken(gates.rays["time_ms"] * 1000, ray)),
         "sweep_number": numbers(np.full(size, sweep_number, np.int32)),
-        "ray_number": numbers((ray + gates.first_ray).astype(np.int32)),
+        "ray_number": numbers(ray + np.int32(gates.first_ray)),
         "range_m": numbers(gates.range_m),
         "gate_spacing_m": numbers(np.full(size, gates.coding.spacing_m, np.int32)),
         "azimuth": numbers(taken(np.ascontiguousarray(gates.rays["azimuth"]), ray)),
@@ -138,13 +156,13 @@ def columns(gates: Gates, sweep_number: int) -> dict[str, pa.Array]:
     }
     for name in NAMES:
         if name in gates.values:
-            made[name] = numbers(*gates.values[name])
-    if gates.latitude is not None and gates.longitude is not None and gates.altitude is not None:
-        longitude = east(gates.longitude)
-        made["latitude"] = decimals(gates.latitude, 7, 4)
-        made["longitude"] = decimals(longitude, 7, 4)
-        made["altitude_m"] = numbers(gates.altitude)
-        made["tile"] = numbers(tiles(gates.latitude, longitude))
+            made[name] = gates.values[name].array()
+    if gates.places is not None:
+        latitude, longitude = gates.places.latitude, east(gates.places.longitude)
+        made["latitude"] = decimals(latitude, 8, 5)
+        made["longitude"] = decimals(longitude, 8, 5)
+        made["altitude_m"] = numbers(gates.places.altitude)
+        made["tile"] = numbers(tiles(latitude, longitude))
     return made
 
 

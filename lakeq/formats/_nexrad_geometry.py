@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lakeq.formats._nexrad_kernels import BLOCK
+
 EARTH_M = 6_371_000.0
 EFFECTIVE_M = EARTH_M * 4 / 3
 SPHERE_M = 6_370_997.0  # of the projection: the sphere that Py-ART takes
-BLOCK = 64  # gates between the ends of a parabola
-UNITS = 10_000  # of latitude and longitude in a degree
+UNITS = 100_000  # of latitude and longitude in a degree
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,50 +54,24 @@ def _floats(values: npt.NDArray[np.floating[Any]]) -> Floats:
     return values.astype(np.float64, copy=False)
 
 
-def along(
+def knots(
     place: Place,
     azimuth: npt.NDArray[np.float32],
     elevation: npt.NDArray[np.float32],
     first_m: int,
     spacing_m: int,
     gates: int,
-) -> tuple[Ints, Ints, Ints]:
-    """Latitude, longitude and altitude of every gate: a row a ray, a column a gate.
+) -> tuple[Floats, Floats, Floats]:
+    """Latitude, longitude and altitude at every half block of gates: a row a ray.
 
-    Whole numbers of 0.0001 degrees and of metres, rounded. Longitudes run on over 180 degrees.
+    In units of 0.00001 degrees and in metres. Longitudes run on over 180 degrees.
     """
     blocks = -(-gates // BLOCK)
-    knots = first_m + spacing_m * (BLOCK // 2) * np.arange(2 * blocks + 1, dtype=np.float64)
-    known = exact(
+    ranges = first_m + spacing_m * (BLOCK // 2) * np.arange(2 * blocks + 1, dtype=np.float64)
+    latitude, longitude, altitude = exact(
         place,
         azimuth.astype(np.float64)[:, None],
         elevation.astype(np.float64)[:, None],
-        knots[None, :],
+        ranges[None, :],
     )
-    latitude, longitude, altitude = (
-        _between(values * factor, gates)
-        for values, factor in zip(known, (UNITS, UNITS, 1), strict=True)
-    )
-    return latitude, longitude, altitude
-
-
-def _between(known: Floats, gates: int) -> Ints:
-    """Values at all gates, rounded, by a parabola through the begin, middle and end of a block.
-
-    What a parabola adds within a block is small enough for float32.
-    """
-    begin, middle, end = known[:, 0:-1:2], known[:, 1::2], known[:, 2::2]
-    whole = np.floor(begin)
-    u = (np.arange(BLOCK, dtype=np.float32) / (BLOCK // 2))[None, None, :]
-    made = _singles((begin + end) / 2 - middle) * u
-    made += _singles(2 * middle - 1.5 * begin - end / 2)
-    made *= u
-    made += _singles(begin - whole + 0.5)
-    np.floor(made, out=made)
-    values = made.astype(np.int32)
-    values += whole.astype(np.int32)[:, :, None]
-    return values.reshape(len(known), -1)[:, :gates]
-
-
-def _singles(values: Floats) -> npt.NDArray[np.float32]:
-    return values.astype(np.float32)[:, :, None]
+    return latitude * UNITS, longitude * UNITS, altitude

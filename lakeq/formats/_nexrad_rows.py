@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lakeq import types
 from lakeq.formats import TableBatch
-from lakeq.formats._arrow import as_type, constant, numbers
+from lakeq.formats._arrow import as_type, constant, numbers, values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,16 +57,30 @@ class Batches:
         self.schema = types.arrow_schema(self.table)
 
     def batch(self, columns: Columns, rows: int) -> TableBatch:
-        """A batch of `columns`; those of the table that are not among them are NULL."""
+        """A batch of `columns`; those of the table that are not among them are NULL.
+
+        Its types may be narrower than the table's (`types.stands_for`).
+        """
         import pyarrow as pa
 
         whole = {**columns, **self._shared(rows)}
         arrays = [
-            as_type(whole[f.name], f.type) if f.name in whole else self.nulls(rows, f.type)
+            _shaped(whole[f.name], f.type) if f.name in whole else self.nulls(rows, f.type)
             for f in self.schema
         ]
-        record_batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        names = self.schema.names
+        record_batch = pa.RecordBatch.from_arrays(arrays, names=names)
         return TableBatch(self.table.name, self._partition(), record_batch)
+
+    def listed(self, rows: Sequence[Mapping[str, Any]]) -> TableBatch:
+        """A batch of these rows by column; what they lack is NULL."""
+        shared = self._shared(len(rows))
+        columns = {
+            field.name: values([row.get(field.name) for row in rows], field.type)
+            for field in self.schema
+            if field.name not in shared
+        }
+        return self.batch(columns, len(rows))
 
     def _shared(self, rows: int) -> dict[str, pa.Array]:
         import pyarrow as pa
@@ -95,6 +109,10 @@ class Batches:
     def _partition(self) -> tuple[str, ...]:
         named = {"site": self.identity.site, "date": self.identity.date.isoformat()}
         return tuple(named.get(column, "") for column in self.table.partition_by)
+
+
+def _shaped(array: pa.Array, type_: pa.DataType) -> pa.Array:
+    return array if types.stands_for(array.type, type_) else as_type(array, type_)
 
 
 def primitive(values: npt.NDArray[Any], type_: pa.DataType) -> pa.Array:
@@ -126,13 +144,10 @@ def timestamps(microseconds: npt.NDArray[np.int64]) -> pa.Array:
 
 
 def decimals(units: npt.NDArray[Any], precision: int, scale: int) -> pa.Array:
-    """Exact decimals from whole numbers of their last digit."""
+    """Exact decimals of at most 9 digits from whole numbers of their last digit."""
     import pyarrow as pa
 
-    words = room(2 * len(units), np.int64).reshape(-1, 2)
-    words[:, 0] = units
-    np.right_shift(words[:, 0], 63, out=words[:, 1])
-    return primitive(words, pa.decimal128(precision, scale))
+    return primitive(units.astype(np.int32, copy=False), pa.decimal32(precision, scale))
 
 
 def known_numbers(values: npt.NDArray[Any]) -> pa.Array:

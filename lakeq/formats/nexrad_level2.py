@@ -178,9 +178,11 @@ class _Reading:
         if "gates" not in self._wanted and self._grid is None:
             return
         from lakeq.formats import _nexrad_gates
+        from lakeq.formats._nexrad_messages import NAMES
 
         assert self._identity is not None
-        for gates in _nexrad_gates.gates_of(sweep, self._identity.place):
+        wanted = NAMES if "gates" in self._wanted else ("dbzh",)
+        for gates in _nexrad_gates.gates_of(sweep, self._identity.place, wanted):
             if "gates" in self._wanted:
                 columns = _nexrad_gates.columns(gates, sweep.number)
                 yield self._batches["gates"].batch(columns, len(gates.ray))
@@ -208,11 +210,4 @@ class _Reading:
         return self._listed("volumes", [row])
 
     def _listed(self, role: str, rows: list[dict[str, Any]]) -> TableBatch:
-        import pyarrow as pa
-
-        batches = self._batches[role]
-        columns = {
-            field.name: pa.array([row.get(field.name) for row in rows], field.type)
-            for field in batches.schema
-        }
-        return batches.batch(columns, len(rows))
+        return self._batches[role].listed(rows)

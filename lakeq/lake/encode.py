@@ -308,13 +308,6 @@ def difference_bytes(values: Numbers, *, narrow: bool) -> bytes:
     return out[: differences(values, int(narrow), room, out)].tobytes()
 
 
-def aligned_bytes(values: Numbers) -> bytes:
-    """The values as one bit-packed run as wide as their type: whole bytes, which zstd likes."""
-    groups = -(-values.size // 8)
-    rest = bytes((8 * groups - values.size) * values.itemsize)
-    return varint(groups << 1 | 1) + values.tobytes() + rest if groups else b""
-
-
 def constant_bytes(value: int, count: int) -> bytes:
     """`count` times a value of one byte, as one run."""
     return varint(count << 1) + bytes([value]) if count else b""

@@ -30,13 +30,12 @@ class Levels(Protocol):
     """The levels of one column chunk and the array of its values.
 
     `known` is 1 for values that are there, None when all are; `count` is how many levels there
-    are, and `long` tells of long lists.
+    are.
     """
 
     array: pa.Array
     known: Known | None
     count: int
-    long: bool
 
     def pages(self, values: int) -> Iterator[tuple[int, int, int]]:
         """Where pages of about so many values begin and end, and their levels."""
@@ -60,8 +59,6 @@ def levels_of(leaf: Leaf, array: pa.Array) -> Levels:
 
 class _Flat:
     """Of plain values, or of one part of structs."""
-
-    long = False
 
     def __init__(self, leaf: Leaf, array: pa.Array) -> None:
         self.count = len(array)
@@ -102,7 +99,6 @@ def _part_levels(whole: pa.Array, part: pa.Array) -> Known | None:
 class _Even:
     """Of lists that all have the same, small size: the levels are a pattern."""
 
-    long = False
     known: Known | None = None
 
     def __init__(self, array: pa.Array, each: int) -> None:
@@ -125,7 +121,6 @@ class _Even:
 class _Long:
     """Of long lists whose elements are all there: two runs a list."""
 
-    long = True
     known: Known | None = None
 
     def __init__(self, array: pa.Array) -> None:
@@ -157,8 +152,6 @@ class _Long:
 
 class _Lists:
     """Of any lists."""
-
-    long = False
 
     def __init__(self, array: pa.Array) -> None:
         lists, self.array = bits(array), array.flatten()

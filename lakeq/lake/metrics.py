@@ -10,10 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.conversions import to_bytes
-from pyiceberg.types import BinaryType, ListType, MapType, StringType, StructType
+from pyiceberg.types import (
+    BinaryType,
+    DateType,
+    DecimalType,
+    ListType,
+    MapType,
+    StringType,
+    StructType,
+    TimestampType,
+    TimestamptzType,
+)
 from pyiceberg.utils.datetime import date_to_days, datetime_to_micros
 from pyiceberg.utils.truncate import truncate_upper_bound_text_string
 
@@ -147,10 +158,26 @@ def _add(found: Metrics, leaf: _Leaf, statistics: Any) -> bool:
     if statistics.has_null_count:
         found.nulls[leaf.id] = found.nulls.get(leaf.id, 0) + statistics.null_count
     if leaf.bounds and statistics.has_min_max:
-        least, most = statistics.min, statistics.max
+        least, most = _bounds(leaf, statistics)
         found.least[leaf.id] = min(least, found.least.get(leaf.id, least))
         found.most[leaf.id] = max(most, found.most.get(leaf.id, most))
     return True
+
+
+def _bounds(leaf: _Leaf, statistics: Any) -> tuple[Any, Any]:
+    """The bounds of a column chunk; what is stored as a whole number without pyarrow's help.
+
+    To make days, instants and decimals of them pyarrow imports pandas.
+    """
+    raw = statistics.min_raw, statistics.max_raw
+    if isinstance(raw[0], int) and isinstance(raw[1], int):
+        if isinstance(leaf.type, DecimalType):
+            return Decimal(raw[0]).scaleb(-leaf.type.scale), Decimal(raw[1]).scaleb(
+                -leaf.type.scale
+            )
+        if isinstance(leaf.type, DateType | TimestampType | TimestamptzType):
+            return raw
+    return statistics.min, statistics.max
 
 
 def serialized(found: Metrics, columns: dict[str, _Leaf]) -> dict[str, Any]:

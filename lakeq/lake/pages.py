@@ -147,7 +147,7 @@ def _encoded(leaf: Leaf, column: pa.ChunkedArray, level: int, page_values: int) 
     codec = pa.Codec("zstd", level)
     array = _combined(column)
     levels = levels_of(leaf, array)
-    values = Values(leaf, levels.array, levels.known, aligned=levels.long)
+    values = Values(leaf, levels.array, levels.known)
     chunk = _Chunk(encodings=values.encodings)
     chunk.values = levels.count
     chunk.statistics = values.statistics(levels.count - values.count)

@@ -28,6 +28,7 @@ from lakeq.lake.io import WarehouseIO, is_s3, sync
 from lakeq.lake.pages import PageWriter
 from lakeq.lake.pointers import Checksum, os_error
 from lakeq.snapshot import Bounds, Footer, Leaf
+from lakeq.types import stands_for
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -167,6 +168,7 @@ class FileWriter:
         self._bytes_per_row = 0.0  # compressed, of the row groups written so far
         self._written_rows = 0
         self._written_bytes = 0
+        self._leaves = leaves(schema, layout(table, schema))  # None: pyarrow's writer is needed
         self._writer: PageWriter | pq.ParquetWriter | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -213,6 +215,11 @@ class FileWriter:
         else:
             columns.append(_repeated(self._source, rows.num_rows))
             self._members[self._source] += rows.num_rows
+        if self._leaves is None:  # pyarrow writes what it is given
+            columns = [
+                part if pa.types.is_dictionary(part.type) else part.cast(field.type)
+                for field, part in zip(self._schema, columns, strict=True)
+            ]
         try:
             group = pa.Table.from_arrays(columns, schema=self._typed(columns))
             self._writer_of(group.schema).write_table(group, row_group_size=max(1, rows.num_rows))
@@ -237,11 +244,11 @@ class FileWriter:
             raise os_error(error, f"cannot write: {error}", self._local) from error
 
     def _typed(self, columns: Sequence[Any]) -> pa.Schema:
-        """The file's schema, with dictionaries of strings where `columns` are that."""
+        """The file's schema, with narrower types where `columns` have them."""
         import pyarrow as pa
 
         return pa.schema(
-            field.with_type(column.type) if pa.types.is_dictionary(column.type) else field
+            field.with_type(column.type) if stands_for(column.type, field.type) else field
             for field, column in zip(self._schema, columns, strict=True)
         )
 
@@ -249,14 +256,13 @@ class FileWriter:
         """The writer of the file, begun with its first batch."""
         if self._writer is None:
             arguments = layout(self._table, self._schema)
-            columns = leaves(self._schema, arguments)
-            if columns is None:
+            if self._leaves is None:
                 import pyarrow.parquet as pq
 
                 self._writer = pq.ParquetWriter(self._sink, schema, **arguments)
             else:
                 level, size = arguments["compression_level"], arguments["data_page_size"]
-                self._writer = PageWriter(self._sink, columns, level, size // _VALUE_BYTES)
+                self._writer = PageWriter(self._sink, self._leaves, level, size // _VALUE_BYTES)
         return self._writer
 
     def close(self) -> NewFile:

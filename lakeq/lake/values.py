@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PLAIN, RLE, DELTA, DICTIONARY = 0, 3, 5, 8
 DICTIONARY_BYTES = 1 << 20  # a larger dictionary costs more than it saves
 STATISTICS_BYTES = 4096  # a longer bound is left out
+_TIGHT_BITS = 4  # numbers of more are stored in whole bytes: zstd packs those better
 _NARROW = 1 << 16  # whole numbers of a smaller span are numbered without hashing
 _SLOTS_BITS = 19  # of the hash table: twice the numbers that DICTIONARY_BYTES has room for
 
@@ -29,14 +30,10 @@ Known = npt.NDArray[np.uint8]
 
 
 class Values:
-    """The values of a column chunk that are there: where `known` is 1, or all of `array`.
+    """The values of a column chunk that are there: where `known` is 1, or all of `array`."""
 
-    `aligned` says that numbers into a dictionary are stored in whole bytes where they need more
-    than half of one: zstd packs that better than a tighter packing.
-    """
-
-    def __init__(self, leaf: Leaf, array: pa.Array, known: Known | None, *, aligned: bool) -> None:
-        self._leaf, self._array, self._aligned = leaf, array, aligned
+    def __init__(self, leaf: Leaf, array: pa.Array, known: Known | None) -> None:
+        self._leaf, self._array = leaf, array
         self.dictionary: bytes | None = None
         self.entries = 0
         self._numbers: Numbers = np.empty(0, np.int32)
@@ -166,9 +163,8 @@ class Values:
         width = max(1, (self.entries - 1).bit_length())
         if self.entries == 1:
             return bytes([width]) + encode.constant_bytes(0, len(numbers))
-        bits = 8 * numbers.itemsize
-        if self._aligned and bits // 2 < width:
-            return bytes([bits]) + encode.aligned_bytes(numbers)
+        if _TIGHT_BITS < width <= 8 * numbers.itemsize <= 16:
+            width = 8 * numbers.itemsize
         return bytes([width]) + encode.hybrid_bytes(numbers, width)
 
     def statistics(self, nulls: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pytest
 
 from lakeq import types
-from lakeq.formats import _nexrad_geometry, nexrad_level2
+from lakeq.formats import _nexrad_geometry, _nexrad_kernels, nexrad_level2
 from lakeq.formats._nexrad_geometry import Place
 from tests.support import radar
 from tests.support.data import real_file
@@ -127,11 +128,42 @@ def test_positions_equal_pyart_within_1e_5_degrees_and_2_m(latitude: float) -> N
     )
     assert np.abs(exact[0].ravel() - north).max() < 1e-9
     assert np.abs((exact[1].ravel() - east + 180) % 360 - 180).max() < 1e-9
-    rounded = _nexrad_geometry.along(place, azimuth, elevation, 2125, 250, 1832)
-    half = 0.5 / _nexrad_geometry.UNITS  # what rounding to 4 digits takes
-    assert np.abs(rounded[0].ravel() / 1e4 - north).max() < half + 1e-5
-    assert np.abs((rounded[1].ravel() / 1e4 - east + 180) % 360 - 180).max() < half + 1e-5
-    assert np.abs(rounded[2] - 231 - z).max() < 2
+    stored = _stored(place, azimuth, elevation)
+    assert np.abs(stored.latitude / 1e5 - north).max() < 1e-5
+    assert np.abs((stored.longitude / 1e5 - east + 180) % 360 - 180).max() < 1e-5
+    assert np.abs(stored.altitude - 231 - z.ravel()).max() < 2
+
+
+def _stored(place: Place, azimuth: Any, elevation: Any) -> _nexrad_kernels.Places:
+    """Positions of 1832 gates of every ray as the table gates has them."""
+    size = len(azimuth) * 1832
+    ray, gate = (part.astype(np.int32) for part in np.divmod(np.arange(size), 1832))
+    found = _nexrad_kernels.Found(ray, gate, np.zeros(size, np.uint8))
+    known = _nexrad_geometry.knots(place, azimuth, elevation, 2125, 250, 1832)
+    places = _nexrad_kernels.Places(*(np.empty(size, np.int32) for _ in range(3)))
+    flat = _nexrad_kernels.Knots(*(part.ravel() for part in known))
+    _nexrad_kernels.positions(found, flat, known[0].shape[1], places)
+    return places
+
+
+@pytest.mark.parametrize("relative", SMALL)
+def test_gates_stand_in_the_table_where_pyart_has_them(relative: str, tmp_path: Path) -> None:
+    """Expected: Py-ART's `antenna_to_cartesian`, of what the gate's row says of its ray."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pyart.core.transforms import antenna_to_cartesian, cartesian_to_geographic_aeqd
+    tables = made(real_file(f"nexrad/{relative}"), tmp_path)
+    (volume,) = tables["volumes"].to_pylist()
+    rows = tables["gates"].take(np.arange(0, len(tables["gates"]), 997))
+    there = {
+        name: rows[name].cast("float64").to_numpy()
+        for name in ("range_m", "azimuth", "elevation", "latitude", "longitude", "altitude_m")
+    }
+    x, y, z = antenna_to_cartesian(there["range_m"] / 1000, there["azimuth"], there["elevation"])
+    east, north = cartesian_to_geographic_aeqd(x, y, volume["longitude"], volume["latitude"])
+    assert np.abs(there["latitude"] - north).max() < 1e-5
+    assert np.abs(there["longitude"] - east).max() < 1e-5
+    assert np.abs(there["altitude_m"] - volume["altitude_m"] - z).max() < 2
 
 
 def test_grid_is_the_column_of_gates_without_repeated_reflectivity(tmp_path: Path) -> None:
@@ -143,11 +175,11 @@ def test_grid_is_the_column_of_gates_without_repeated_reflectivity(tmp_path: Pat
     names = ("latitude", "longitude", "dbzh", "altitude_m", "sweep_number")
     for north, east, dbz, metres, sweep in zip(*(gates[n].to_pylist() for n in names), strict=True):
         if dbz is not None and sweep not in repeated:
-            key = (int(north * 10000) // 100, int(east * 10000) // 100)
+            key = (math.floor(north * 100), math.floor(east * 100))
             cells.setdefault(key, []).append((dbz, metres, sweep))
     assert len(cells) == len(grid)
     for row in grid.to_pylist():
-        key = (int(row["latitude"] * 100 // 1), int((row["longitude"] * 1000 - 5) / 10))
+        key = (math.floor(row["latitude"] * 100), math.floor(row["longitude"] * 100))
         column = cells[key]
         assert row["dbzh_max"] == max(dbz for dbz, _, _ in column)
         assert row["gates"] == len(column)

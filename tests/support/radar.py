@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lakeq import catalog, config, formats
+from lakeq import catalog, config, formats, types
 from lakeq.formats import _nexrad_volume, nexrad_level2
 from lakeq.storage import local_source
 from tests.support.data import real_files
@@ -115,7 +115,10 @@ def tables(
     chosen = {name: radar.tables[name] for name in wanted}
     for batch in nexrad_level2.read(local_source(path), chosen, context):
         batches.setdefault(batch.table, []).append(batch.rows)
-    made = {name: pa.Table.from_batches(parts) for name, parts in batches.items()}
+    made = {
+        name: pa.Table.from_batches(parts).cast(types.arrow_schema(radar.tables[name]))
+        for name, parts in batches.items()
+    }
     return Tables(made, context.notes)
 
 
