@@ -219,6 +219,7 @@ class Lake:
         objects: Sequence[str | Path] = (),
         *,
         site: str | Sequence[str] = (),
+        path_row: str | Sequence[str] = (),
         start: Moment | None = None,
         end: Moment | None = None,
         keys: str = "",
@@ -238,11 +239,12 @@ class Lake:
         sample belongs to; "" means there is no panel. `progress` is told an object, its bytes
         read and its size.
 
-        Instead of `objects`, `site`, `start` and `end` choose from the dataset's archive, whose
-        listing is read only where such objects can lie. Times are UTC, from `start` until before
-        `end`; a date as `end` includes that day. `keys` names another template of the catalog
-        than its first, or is one, for a mirror of the archive. `new_only` leaves out what the
-        lake has in all these tables already, whatever became of the object since.
+        Instead of `objects`, `site` or `path_row` (of Landsat, 28/30, one or several), `start` and
+        `end` choose from the dataset's archive, listed only where such objects can lie. Times are
+        UTC, from `start` until before `end`; a date as `end` includes that day. `keys` names
+        another template of the catalog than its first, or is one, for a mirror of the archive.
+        `new_only` leaves out what the lake has in all these tables already, whatever became of
+        the object since.
 
         `strict` refuses an object that deviates from its format's specification anywhere. `region`
         (22:16050000-17000000, one or several) limits the rows to what overlaps one, `samples` to
@@ -266,7 +268,7 @@ class Lake:
             self._iceberg,
             storage,
             described,
-            _chosen(objects, site, start, end, keys, new_only=new_only),
+            _chosen(objects, _places(site, path_row), start, end, keys, new_only=new_only),
             table_names=[table] if table else tables,
             panel=panel,
             options=ReadOptions(
@@ -279,7 +281,7 @@ class Lake:
         )
         if dry_run:
             return ingest()
-        subject = _work_account.subject(dataset, objects, site)
+        subject = _work_account.subject(dataset, objects, site or path_row)
         with _work_account.recorded(self.ledger, "ingest", subject) as run:
             report = ingest()
             signed = partial(storage.is_signed, tables=tuple(described.tables.values()))
@@ -454,7 +456,7 @@ class Lake:
 
 def _chosen(
     objects: Sequence[str | Path],
-    site: str | Sequence[str],
+    places: Sequence[Mapping[str, Sequence[str]]],
     start: Moment | None,
     end: Moment | None,
     keys: str,
@@ -465,15 +467,34 @@ def _chosen(
     from lakeq.convert.select import Selection
     from lakeq.keys import Wanted
 
-    sites = (site,) if isinstance(site, str) and site else tuple(site)
-    if not (sites or start or end or keys or new_only):
+    if not (places or start or end or keys or new_only):
         if not objects:
-            raise UsageError("no object is named", "the ingest", "name objects, or site and time")
+            raise UsageError("no object is named", "the ingest", "name objects, or place and time")
         return [str(given) for given in objects]
     if objects:
-        what = "objects are named, and chosen by site or time as well"
+        what = "objects are named, and chosen by place or time as well"
         raise UsageError(what, "the ingest", "do one or the other")
-    return Selection(Wanted.of({"site": sites}, start, end), keys, new_only)
+    wanted = [Wanted.of(place, start, end) for place in places or [{}]]
+    return Selection(wanted[0], keys, new_only, tuple(wanted[1:]))
+
+
+def _places(
+    site: str | Sequence[str], path_row: str | Sequence[str]
+) -> list[Mapping[str, Sequence[str]]]:
+    """Fields of keys: those of all sites, or of each path and row, as archives write them."""
+    sites = (site,) if isinstance(site, str) and site else tuple(site)
+    pairs = (path_row,) if isinstance(path_row, str) and path_row else tuple(path_row)
+    if not pairs:
+        return [{"site": sites}] if sites else []
+    if sites:
+        raise UsageError("both sites and paths and rows are named", "the ingest", "name one kind")
+    found: list[Mapping[str, Sequence[str]]] = []
+    for pair in pairs:
+        path, slash, row = pair.partition("/")
+        if not (slash and path.isdigit() and row.isdigit()):
+            raise UsageError(f"no path and row: {pair!r}", "the ingest", "write 28/30 or 028/030")
+        found.append({"path": [f"{int(path):03d}"], "row": [f"{int(row):03d}"]})
+    return found
 
 
 def new_catalog(  # what the command line gives, one by one

@@ -40,6 +40,9 @@ class _Ingest(CommandWithMore):
 @click.argument("dataset", metavar="DATASET[.TABLE]")
 @click.argument("objects", nargs=-1, metavar="[OBJECT]...")
 @click.option("--site", multiple=True, metavar="SITE", help="Objects of this site; repeatable.")
+@click.option(
+    "--path-row", multiple=True, metavar="PATH/ROW", help="Scenes of this path and row; repeatable."
+)
 @click.option("--from", "start", metavar="TIME", help="Objects from this UTC date or time on.")
 @click.option(
     "--to",
@@ -81,6 +84,7 @@ def ingest(
     dataset: str,
     objects: tuple[str, ...],
     site: tuple[str, ...],
+    path_row: tuple[str, ...],
     start: str | None,
     end: str | None,
     keys: str,
@@ -97,7 +101,7 @@ def ingest(
 ) -> None:
     """Put OBJECTs of DATASET into the lake: paths, globs, s3:// and https:// URIs.
 
-    Instead of naming objects, choose from the dataset's archive by site and time: only the
+    Instead of naming objects, choose from the dataset's archive by place and time: only the
     folders that can hold such objects are listed.
 
     The rows of an object that is already there are replaced, a hundred objects in each commit; an
@@ -109,6 +113,7 @@ def ingest(
     lakeq ingest thousand_genomes cohort.vcf.gz --panel cohort.panel
     lakeq ingest thousand_genomes "s3://1000genomes/release/20130502/ALL.chr22.*.vcf.gz" --dry-run
     lakeq ingest nexrad --site KTLX --from 2019-07-15 --to 2019-07-15 --tables volumes
+    lakeq ingest landsat --path-row 28/30 --from 2020-01-01 --to 2020-12-31 --request-payer
     """
     if panel is not None and no_panel:
         raise UsageError("--panel and --no-panel exclude each other", "lakeq ingest")
@@ -120,6 +125,7 @@ def ingest(
             dataset,
             list(objects),
             site=site,
+            path_row=path_row,
             start=start,
             end=end,
             keys=keys,

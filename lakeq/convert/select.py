@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 class Selection:
     """Objects of a dataset's archive by what their keys tell; `keys` names or is a template.
 
-    `new_only` leaves out those that all tables in question have rows of already.
+    `new_only` leaves out those that all tables in question have rows of already. `others` are
+    further wishes: pairs of a path and a row, say, of which not each goes with each.
     """
 
     wanted: Wanted
     keys: str = ""
     new_only: bool = False
+    others: tuple[Wanted, ...] = ()
 
 
 def selected(dataset: Dataset, storage: Storage, selection: Selection) -> Iterator[SourceObject]:
@@ -32,28 +34,32 @@ def selected(dataset: Dataset, storage: Storage, selection: Selection) -> Iterat
     Raises `UsageError` and `UnknownName` before anything is listed, `NotFound` when there is none.
     """
     template = _template(dataset, selection)
-    prefixes = list(template.prefixes(selection.wanted))
-    return _listed(dataset, storage, selection.wanted, template, prefixes)
+    folders = {
+        (number, prefix): wanted
+        for number, wanted in enumerate((selection.wanted, *selection.others))
+        for prefix in template.prefixes(wanted)
+    }
+    return _listed(dataset, storage, template, folders)
 
 
 def _listed(
     dataset: Dataset,
     storage: Storage,
-    wanted: Wanted,
     template: KeyTemplate,
-    prefixes: list[str],
+    folders: Mapping[tuple[int, str], Wanted],
 ) -> Iterator[SourceObject]:
-    found = False
-    for prefix in prefixes:
+    found: set[str] = set()
+    for (_, prefix), wanted in folders.items():
         for source in storage.listed(prefix, tuple(dataset.tables.values())):
             told = template.match(source.uri)
-            if told is not None and wanted.includes(*told):
-                found = True
+            if told is not None and wanted.includes(*told) and source.uri not in found:
+                found.add(source.uri)
                 yield source
     if not found:
+        prefixes = [prefix for _, prefix in folders]
         where = prefixes[0] if len(prefixes) == 1 else f"{prefixes[0]} to {prefixes[-1]}"
-        hint = "check site and time; times are UTC"
-        raise NotFound("no object of the archive is of that site and time", where, hint)
+        hint = "check place and time; times are UTC"
+        raise NotFound("no object of the archive is of that place and time", where, hint)
 
 
 def _template(dataset: Dataset, selection: Selection) -> KeyTemplate:

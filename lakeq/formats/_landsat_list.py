@@ -7,6 +7,7 @@ memory of one year of it.
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -134,17 +135,23 @@ def _plain(raw: BinaryIO, source: SourceObject, context: ReadContext) -> BinaryI
     return cast("BinaryIO", igzip.IGzipFile(fileobj=counted, mode="rb"))  # type: ignore[no-untyped-call]
 
 
-class _Counted:
+class _Counted(io.RawIOBase):
     """A stream that tells how far it was read."""
 
     def __init__(self, raw: BinaryIO, context: ReadContext) -> None:
         self._raw, self._context, self._at = raw, context, 0
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._raw.read(size)
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # RawIOBase's stub
+        """Fill `buffer` as far as the next read goes; 0 at the end."""
+        data = self._raw.read(len(buffer))
+        buffer[: len(data)] = data
         self._at += len(data)
         self._context.progress(self._at)
-        return data
+        return len(data)
 
 
 def _read(stream: BinaryIO, size: int, uri: str) -> bytes:

@@ -15,20 +15,25 @@ _OWN = ("connection", "transfer-encoding", "content-length", "date", "server")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request that passed: what was asked, and the bytes of the answer's body."""
+    """One request that passed: what was asked, and the bytes of the answer's body.
+
+    `payer` is who agreed to pay.
+    """
 
     method: str
     path: str
     query: dict[str, str]
     range: str
     sent: int
+    payer: str = ""
 
 
 @dataclass(slots=True)
 class CountingProxy:
-    """Passes requests on and notes them."""
+    """Passes requests on and notes them; who does not pay for `paid` buckets is forbidden."""
 
     url: str = ""
+    paid: frozenset[str] = frozenset()
     requests: list[Asked] = field(default_factory=list)
 
     def listed(self) -> list[str]:
@@ -60,6 +65,12 @@ def counting_proxy(endpoint_url: str) -> Iterator[CountingProxy]:
         def do_any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length) if length else None
+            payer = self.headers.get("x-amz-request-payer", "")
+            if self.path.split("/")[1].split("?")[0] in state.paid and payer != "requester":
+                self.send_response(403)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             client = http.client.HTTPConnection(target)
             headers = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
             client.request(self.command, self.path, body, headers)
@@ -68,7 +79,8 @@ def counting_proxy(endpoint_url: str) -> Iterator[CountingProxy]:
             parts = urlsplit(self.path)
             query = {k: v[0] for k, v in parse_qs(parts.query, keep_blank_values=True).items()}
             asked = self.headers.get("Range", "")
-            state.requests.append(Asked(self.command, unquote(parts.path), query, asked, len(data)))
+            path = unquote(parts.path)
+            state.requests.append(Asked(self.command, path, query, asked, len(data), payer))
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in _OWN:
