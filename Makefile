@@ -67,6 +67,10 @@ lock: $(READY) ## newest versions that fit pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
 	  --generate-hashes --all-extras --group dev --custom-compile-command "make lock" \
 	  pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.12 --python-platform x86_64-unknown-linux-gnu \
+	  --generate-hashes --extra ingest --extra lambda --extra geo --constraint requirements.lock \
+	  --custom-compile-command "make lock" pyproject.toml \
+	  --output-file docs/how-to/container/requirements.lock
 
 clean: ## remove what the targets made, but the environment
 	rm -rf $(DEMO) site dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
