@@ -96,9 +96,10 @@ TABLE_KEYS = (
     Key("replace", "choice", "`source` (default): ingesting an object replaces its own rows;"
         " `table`: it replaces all rows."),
     Key("options", "mapping", "Text values for the format and its files: name -> text. Files know"
-        " `row_group_rows`, `buffer_bytes` (of memory before a row group is written), `delta`"
-        " (columns to pack as differences), `zstd_level`, `page_bytes`, and for"
-        " GeoParquet `geometry` (a column of WKB) and `covering` (the column of its bounds)."),
+        " `row_group_rows`, `buffer_bytes` (of memory before a row group is written),"
+        " `file_bytes` (beyond which the next file is begun), `delta` (columns to pack as"
+        " differences), `zstd_level`, `page_bytes`, and for GeoParquet `geometry` (a"
+        " column of WKB) and `covering` (the column of its bounds)."),
 )  # fmt: skip
 COLUMN_KEYS = (
     Key("type", "type", "See Types.", required=True),

@@ -162,6 +162,7 @@ class FileWriter:
         self._local = scratch / f"{uuid.uuid4()}.parquet" if is_s3(path) else Path(path)
         self._limit = row_group_rows(table)
         self._buffer_bytes = int(table.options.get("buffer_bytes", BUFFER_BYTES))
+        self._file_bytes = int(table.options.get("file_bytes", FILE_BYTES))
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self.pending_bytes = 0
@@ -187,7 +188,7 @@ class FileWriter:
     @property
     def full(self) -> bool:
         """Whether the next rows belong in another file."""
-        return self._written_bytes > FILE_BYTES
+        return self._written_bytes > self._file_bytes
 
     def _expected_bytes(self) -> float:
         return self._bytes_per_row * self._pending_rows
