@@ -21,7 +21,7 @@ UNKNOWN_NULLS = 2**32 - 1
 NO_BOUND, NUMBER, REAL, TEXT, TRUTH = range(5)  # what the bounds of a chunk are
 ALL_NULL = 8  # added to the kind where all values are null
 _TEXT_ENDS = "\0"
-_CODES = ("q", "q", "q", "q", "q", "q", "q", "q", "q", "q", "I", "I", "q", "q", "B")
+_CODES = ("q", "q", "q", "q", "q", "q", "q", "q", "q", "q", "q", "I", "I", "q", "q", "B", "I")
 _NAMES = (
     "sizes",  # one per file
     "rows",
@@ -31,6 +31,7 @@ _NAMES = (
     "partition_of",
     "source_of",
     "order_of",
+    "footer_crc32s",
     "group_rows",  # one per row group
     "offsets",  # one per column chunk
     "lengths",
@@ -38,8 +39,10 @@ _NAMES = (
     "lows",
     "highs",
     "kinds",
+    "crc32s",
 )
-_PER_FILE = 8
+_PER_FILE = 9
+UNSUMMED = -1  # the CRC-32 of a footer where none was kept, nor of the file's column chunks
 _MAX_LENGTH = 2**32 - 1
 
 
@@ -127,6 +130,7 @@ def _file(packed: Packed, number: int) -> DataFile:
     arrays = packed.arrays
     group, groups = packed.group_starts[number], packed.group_starts[number + 1]
     chunk, chunks = packed.chunk_starts[number], packed.chunk_starts[number + 1]
+    summed = arrays["footer_crc32s"][number] != UNSUMMED
     footer = Footer(
         leaves=packed.layouts[arrays["layout_of"][number]],
         rows=arrays["group_rows"][group:groups],
@@ -134,6 +138,8 @@ def _file(packed: Packed, number: int) -> DataFile:
         lengths=arrays["lengths"][chunk:chunks],
         bounds=_PackedBounds(packed, chunk, chunks),
         size_bytes=arrays["footer_sizes"][number],
+        crc32s=arrays["crc32s"][chunk:chunks] if summed else (),
+        footer_crc32=arrays["footer_crc32s"][number] if summed else None,
     )
     return DataFile(
         path=packed.root + packed.paths[number],
@@ -242,6 +248,7 @@ class _Writer:
             self.partitions.setdefault(file.partition, len(self.partitions)),
             self.sources.setdefault(file.source, len(self.sources)),
             self.orders.setdefault(file.order, len(self.orders)),
+            UNSUMMED if footer.footer_crc32 is None else footer.footer_crc32,
         )
         for name, value in zip(_NAMES[:_PER_FILE], per_file, strict=True):
             self.arrays[name].append(value)
@@ -250,6 +257,7 @@ class _Writer:
         self.arrays["group_rows"].extend(footer.rows)
         self.arrays["offsets"].extend(footer.offsets)
         self.arrays["lengths"].extend(min(size, _MAX_LENGTH) for size in footer.lengths)
+        self.arrays["crc32s"].extend(footer.crc32s or [0] * len(footer.lengths))
         bounds = footer.bounds or [None] * len(footer.lengths)
         for each in bounds:
             self._bounds(each)

@@ -61,7 +61,8 @@ class Footer:
 
     `rows` has one number per row group; `offsets`, `lengths` and, where they are known, `bounds`
     have one entry per row group and leaf, row group by row group. `size_bytes` is the footer's own
-    length with its 8 last bytes, 0 where it is not known.
+    length with its 8 last bytes, 0 where it is not known. `crc32s` are those of the column chunks,
+    in the same order, and `footer_crc32` that of the footer; empty and None where nothing was kept.
     """
 
     leaves: tuple[Leaf, ...]
@@ -70,6 +71,8 @@ class Footer:
     lengths: Sequence[int]
     bounds: Sequence[Bounds | None] = ()
     size_bytes: int = 0
+    crc32s: Sequence[int] = ()
+    footer_crc32: int | None = None
 
     def row_groups(self) -> tuple[RowGroup, ...]:
         """The row groups in file order."""

@@ -1,13 +1,12 @@
-"""DuckDB's errors as ours: its own words, without secrets, with the file or line they are about."""
+"""DuckDB's errors as ours: its own words, with the file or line they are about."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lakeq.errors import (
-    AccessDenied,
     BadLake,
     LakeqError,
     QueryFailed,
@@ -18,23 +17,15 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def explain(
-    error: duckdb.Error, secrets: Sequence[str] = (), paths: Collection[str] = ()
-) -> LakeqError:
-    """Our error for one of DuckDB's: its own words, with secrets blotted out.
+def explain(error: duckdb.Error, paths: Sequence[str] = ()) -> LakeqError:
+    """Our error for one of DuckDB's, in its own words; `paths` are the data files by address.
 
-    An error that names one of the data files `paths`, or that only a damaged file can cause, is
-    `BadLake`.
+    An error that names one of the data files, or that only a damaged file can cause, is `BadLake`.
     """
-    text = str(error)
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    status = getattr(error, "status_code", None)
-    if status is not None or "HTTP" in text.partition(":")[0] or "for HTTP" in text:
-        return _storage_error(text, int(status) if status else 0)
+    text = _ADDRESS.sub(lambda found: _path(paths, found), str(error))
     named = next((path for path in paths if path in text), None)
     if named is not None or (paths and _of_a_file(error, text)):
-        where = named or (next(iter(paths)) if len(paths) == 1 else f"one of {len(paths)} files")
+        where = named or (paths[0] if len(paths) == 1 else f"one of {len(paths)} files")
         return BadLake(headline(text) or "it cannot be read", where, DAMAGED_HINT)
     if text.startswith("INTERNAL"):
         hint = "is a file damaged? lakeq verify; if none is, this is a bug in DuckDB"
@@ -47,6 +38,14 @@ def explain(
         return StorageUnavailable(headline(text), "the folder for spilled rows", hint)
     body, where = _placed(text)
     return QueryFailed(body, where)
+
+
+_ADDRESS = re.compile(r"lakeq://(\d+)")
+
+
+def _path(paths: Sequence[str], found: re.Match[str]) -> str:
+    number = int(found[1])
+    return paths[number] if number < len(paths) else found[0]
 
 
 # What DuckDB says of Parquet that it cannot follow, without the name of the file.
@@ -69,22 +68,6 @@ def _of_a_file(error: duckdb.Error, text: str) -> bool:
     if text.startswith(_OF_THE_QUERY):
         return False
     return type(error) is duckdb.Error or _DAMAGED.search(text) is not None
-
-
-def _storage_error(text: str, status: int) -> LakeqError:
-    """What an HTTP status from S3, or none at all, means to the user."""
-    address = re.search(r"'((?:s3|https?)://[^'?]+)", text)
-    where = address[1] if address else "S3"
-    what = headline(text).partition(" for HTTP")[0]
-    if status in (401, 403):
-        hint = "check credentials (--profile, --anon), the region, or whether the requester pays"
-        return AccessDenied(what, where, hint)
-    if status == 404:
-        return BadLake(what, where, "the lake names a file that is not there; ingest it again")
-    if status in (301, 307, 400):
-        hint = "the bucket may be in another region: set s3.region (--region)"
-        return AccessDenied(what, where, hint)
-    return StorageUnavailable(what, where, "try again; check the endpoint and the network")
 
 
 def headline(text: str) -> str:

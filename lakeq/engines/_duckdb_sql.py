@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,10 +64,10 @@ def text_list(texts: Sequence[str]) -> str:
     return "[" + ", ".join(map(literal, texts)) + "]"
 
 
-def view(table: TableSnapshot) -> str:
+def view(table: TableSnapshot, addresses: Mapping[str, str]) -> str:
     """The statement that makes `table` readable under its name, columns matched by field id.
 
-    A table without files is an empty view of the right types.
+    `addresses` are what DuckDB knows its files by. A table without files is an empty view of the right types.
     """
     schema, _, name = table.name.partition(".")
     head = f"CREATE VIEW {identifier(schema)}.{identifier(name)} AS SELECT "
@@ -82,7 +81,7 @@ def view(table: TableSnapshot) -> str:
         "default_value: NULL}"
         for c in table.columns
     )
-    paths = text_list([glob_escaped(file.path) for file in table.files])
+    paths = text_list([addresses[file.path] for file in table.files])
     return f"{head}* FROM read_parquet({paths}, schema => MAP{{{columns}}})"
 
 
@@ -91,8 +90,3 @@ def stub(table: TableSnapshot) -> str:
     schema, _, name = table.name.partition(".")
     columns = ", ".join(f"{identifier(c.name)} {c.duckdb_type}" for c in table.columns)
     return f"CREATE TABLE {identifier(schema)}.{identifier(name)} ({columns})"
-
-
-def glob_escaped(path: str) -> str:
-    """`path` for a function that would take `*`, `?` and `[` in it for a pattern."""
-    return re.sub(r"([*?\[])", r"[\1]", path)

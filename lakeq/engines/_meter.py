@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from lakeq.errors import LimitPassed
 
-POLL_S = 0.005  # at 1 GB/s from a local disk 5 MB; the log is asked in 2 ms
-
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
@@ -25,64 +23,61 @@ class Allowance:
 
 
 class Meter:
-    """Calls `stop` when the query passes its allowance; `check` then says what happened.
+    """Counts what a query reads and refuses what would pass its allowance, before it is read.
 
-    `bytes_read` gives None where the engine cannot be asked just now; the last number holds then.
+    When the allowance is used up, of bytes or of seconds, `stop` is called until `close`; `check`
+    then says what happened.
     """
 
-    def __init__(
-        self, allowance: Allowance, bytes_read: Callable[[], int | None], stop: Callable[[], None]
-    ) -> None:
+    def __init__(self, allowance: Allowance, stop: Callable[[], None]) -> None:
         self._allowance = allowance
-        self._bytes_read = bytes_read
         self._stop = stop
         self._done = threading.Event()
+        self._passed = threading.Event()
+        self._lock = threading.Lock()
         self._started = time.perf_counter()
         self._read = 0
         self._reason = ""
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
+    def take(self, length: int) -> None:
+        """Count `length` bytes that are about to be read, or raise `LimitPassed`."""
+        limit = self._allowance.bytes
+        with self._lock:
+            if limit is not None and not self._reason and self._read + length > limit:
+                self._reason = f"stopped before reading more; {limit:,} bytes are allowed"
+            if not self._reason:
+                self._read += length
+        if self._reason:
+            self._passed.set()
+            self.check()
+
     def close(self) -> None:
         """End the watch; may be called again."""
         self._done.set()
+        self._passed.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def check(self) -> None:
         """Raise `LimitPassed` when a limit has been passed."""
         if self._reason:
-            read = self._count()
+            read = self._read
             words = f"{self._reason}; it has read {read:,} bytes, {self._allowance.words(read)}"
             hint = "raise the limit, or see: lakeq sql --dry-run"
             raise LimitPassed(words, "the query", hint)
 
-    def _count(self) -> int:
-        read = self._bytes_read()
-        if read is not None:
-            self._read = read
-        return self._read
-
     def _watch(self) -> None:
-        while not self._done.wait(POLL_S):
-            self._reason = self._passed()
-            if self._reason:
-                self._keep_stopping()
-                return
+        """Wait for one of the limits, then interrupt until the query has ended.
 
-    def _keep_stopping(self) -> None:
-        """Interrupt until the query has ended: it may be between two steps just now."""
-        while True:
+        It may be between two steps just now.
+        """
+        if not self._passed.wait(self._allowance.seconds):
+            ran = time.perf_counter() - self._started
+            limit = self._allowance.seconds
+            with self._lock:
+                self._reason = self._reason or f"stopped after {ran:.1f} s; max_seconds is {limit:g}"
+        while not self._done.is_set():
             self._stop()
-            if self._done.wait(0.05):
-                return
-
-    def _passed(self) -> str:
-        """Which limit has been passed; the engine is asked only for a limit of bytes."""
-        limit, seconds = self._allowance.bytes, self._allowance.seconds
-        ran = time.perf_counter() - self._started
-        if seconds is not None and ran > seconds:
-            return f"stopped after {ran:.1f} s; max_seconds is {seconds:g}"
-        if limit is not None and self._count() > limit:
-            return f"stopped while reading; {limit:,} bytes are allowed"
-        return ""
+            self._done.wait(0.05)

@@ -1,21 +1,16 @@
 """DuckDB inside this process: a fresh, locked-down database for each query.
 
 The order of the lock-down matters and was found by experiment with DuckDB 1.5.5: connect with
-everything off that loads or looks around; httpfs, only if a file lies on S3; its settings emptied
-of what it took from the environment; one secret per bucket; views over exactly the snapshot's
-files; `allowed_paths`; then no external access and no further configuration.
-
-Bytes are counted by DuckDB's own `FileSystem` log, one line per read with path, position and
-length: equal to what the kernel (local) and a server (S3) count, to the byte, where the profile's
-`total_bytes_read` is wrong for local files. That log holds no URL parameters, headers or secrets;
-the `HTTP` and `QueryLog` logs do, and are never enabled.
+everything off that loads or looks around; the file system through which lakeq serves the bytes of
+exactly the snapshot's files (`_duckdb_files`); views over them; `allowed_paths`; then no external
+access and no further configuration. DuckDB itself opens no data file and no connection, and holds
+no credentials.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import os
 import re
 import shutil
@@ -26,11 +21,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lakeq.engines import UNLIMITED, Access, Allowance, Read, Reference, ResultColumn, Row
+from lakeq.engines import UNLIMITED, Access, Allowance, Reference, ResultColumn, Row
 from lakeq.engines._duckdb_errors import explain, headline
-from lakeq.engines._duckdb_s3 import bucket_of, credentials, httpfs, secret
 from lakeq.engines._duckdb_sql import (
-    glob_escaped,
     identifier,
     literal,
     plan_literal,
@@ -52,7 +45,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakeq.config import Settings
+    from lakeq.engines._duckdb_files import Files
     from lakeq.snapshot import DataFile, TableSnapshot
+    from lakeq.storage.ranges import Ranges
 
 T = TypeVar("T")
 
@@ -76,16 +71,7 @@ PLAN_WITHOUT = (
     "compressed_materialization,empty_result_pullup,join_order,late_materialization,"
     "statistics_propagation,top_n_window_elimination"
 )
-TRAILER_BYTES = 8  # of a Parquet file: the footer's length and the magic
-READ_AHEAD_BYTES = 1 << 20  # httpfs fills a buffer of so many when it is asked for fewer
 PLAN_RETRIES = ("", ",build_side_probe_side", ",column_lifetime")
-BYTES_READ = """
-SELECT coalesce(sum(regexp_extract(message, '"bytes":"([0-9]+)"', 1)::BIGINT), 0)
-FROM duckdb_logs WHERE type = 'FileSystem'
-AND contains(message, '"op":"READ"') AND NOT contains(message, 'lakeq-spill')
-"""
-S3_SCHEMES = ("s3://", "s3a://", "s3n://")
-SESSION_SETTINGS = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_endpoint")
 
 
 class Engine:
@@ -93,10 +79,11 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.secrets: tuple[str, ...] = ()
         self._files: Mapping[str, DataFile] = {}
         self.paths: frozenset[str] = frozenset()
         self.meter: Meter | None = None
+        self._served: Files | None = None
+        self._ranges: Ranges | None = None
 
     @cached_property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -157,30 +144,13 @@ class Engine:
         with self.explained():
             self._check_reads(sql)
             self._read_as_planned(again=again)
-            session = self._prepare(tables)
+            session = self.connection.cursor()
+            if allowance:
+                self.meter = Meter(allowance, session.interrupt)
+            self._prepare(session, tables)
             if explain:
                 sql, parameters = PLAN_LINES, {"lines": _plan(session, sql, parameters)}
-            if allowance:
-                self.meter = Meter(allowance, self._bytes_read(), session.interrupt)
             return Run(self, session, sql, parameters)
-
-    def _bytes_read(self) -> Callable[[], int | None]:
-        """What tells the bytes read so far, from a session of its own; None where asking is unsafe.
-
-        DuckDB 1.5.5 can lock itself up when its log is asked while memory is short: the answer
-        makes it spill, spilling is logged, and the log is held by the question (seen once in some
-        hundred runs). So nobody asks once it spills or holds half of the memory that it may have.
-        """
-        log = self.connection.cursor()
-        row = log.execute("SELECT value FROM duckdb_settings() WHERE name = 'memory_limit'")
-        most = resident_bytes() + _in_bytes(str((row.fetchone() or ("",))[0])) // 2
-
-        def read() -> int | None:
-            if self._spill.exists() or resident_bytes() > most:
-                return None
-            return int((log.execute(BYTES_READ).fetchone() or (0,))[0])
-
-        return read
 
     def _check_reads(self, sql: str) -> None:
         """Refuse all but one SELECT: `allowed_paths` would let COPY overwrite the data files."""
@@ -234,30 +204,19 @@ class Engine:
             session.close()
 
     def _read_as_planned(self, *, again: bool) -> None:
-        """Make DuckDB read local files as it reads S3, and every byte where it is counted.
+        """Make DuckDB read column chunks whole, each once for a scan.
 
-        Columns are then requested whole, never page by page or once more from a cache that fills
-        gaps, so that `lakeq.plan` can say beforehand what will be read. The cache stays where a
-        query reads the same parts `again` and again.
+        So `lakeq.plan` can say beforehand what will be read. DuckDB's cache of files, which fills
+        gaps between what it holds, stays where a query reads the same parts `again` and again.
         """
         self.connection.execute("SET GLOBAL prefetch_all_parquet_files = true")
         self.connection.execute(f"SET GLOBAL enable_external_file_cache = {again}")
 
     def access(self) -> Access:
-        """The reads of data files that DuckDB logged up to now."""
-        if not self.paths:
+        """The reads of data files up to now."""
+        if self._served is None or self._ranges is None:
             return Access((), 0)
-        log = self.connection.cursor()
-        lines = log.execute("SELECT message FROM duckdb_logs WHERE type = 'FileSystem'").fetchall()
-        found = [match for (line,) in lines if (match := _LOGGED.fullmatch(line))]
-        known = self.paths
-        reads = tuple(
-            Read(match["path"], int(match["pos"]), int(match["bytes"]))
-            for match in found
-            if match["op"] == "READ" and match["path"] in known
-        )
-        opened = len({match["path"] for match in found} & known)
-        return Access(tuple(_as_requested(reads)), opened, signed=bool(self.secrets))
+        return Access(tuple(self._served.reads), 0, signed=self._ranges.signed)
 
     def close(self) -> None:
         """Drop the database and what it spilled."""
@@ -268,50 +227,46 @@ class Engine:
         if "_spill" in self.__dict__:
             shutil.rmtree(self._spill, ignore_errors=True)
 
-    def _prepare(self, tables: Mapping[str, TableSnapshot]) -> duckdb.DuckDBPyConnection:
-        """Make the views and lock the database; returns the session that the query runs in."""
+    def _prepare(
+        self, session: duckdb.DuckDBPyConnection, tables: Mapping[str, TableSnapshot]
+    ) -> None:
+        """Make the views that `session` may read, and lock the database."""
         self._files = {file.path: file for table in tables.values() for file in table.files}
-        paths = sorted(self._files)
-        self.paths = frozenset(paths)
-        buckets = sorted({bucket_of(path) for path in paths if path.startswith(S3_SCHEMES)})
-        if buckets:
-            self._open_s3(buckets)
+        self.paths = frozenset(self._files)
+        addresses = self._serve()
         run = self.connection.execute
-        patterns = [glob_escaped(path) for path in paths if glob_escaped(path) != path]
-        run(f"SET allowed_paths = {text_list(paths + patterns)}")
-        session = self.connection.cursor()
+        run(f"SET allowed_paths = {text_list(list(addresses.values()))}")
         session.execute("SET TimeZone = 'UTC'")  # of a session, not of the database
         run("SET GLOBAL enable_geoparquet_conversion = false")  # WKB is bytes, as the catalog says
-        run("CALL enable_logging('FileSystem')")
         for name, table in tables.items():
             schema = name.partition(".")[0]
             run(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
-            run(view(table))
+            run(view(table, addresses))
         run("SET enable_external_access = false")
         run("SET lock_configuration = true")
-        return session
 
-    def _open_s3(self, buckets: Sequence[str]) -> None:
-        import duckdb
+    def _serve(self) -> dict[str, str]:
+        """Let DuckDB see the data files; returns the address of each."""
+        if not self._files:
+            return {}
+        from lakeq.engines._duckdb_files import Files, address
+        from lakeq.storage.ranges import Ranges
 
-        run = self.connection.execute
-        run(f"LOAD {literal(httpfs(duckdb.__version__))}")
-        for name in SESSION_SETTINGS:  # httpfs fills them from AWS_*, for all sessions
-            run(f"SET GLOBAL {name} = ''")
-        s3 = self.settings.s3
-        keys = credentials(s3)
-        self.secrets = tuple(part for part in keys[:3] if part)
-        try:
-            for number, bucket in enumerate(buckets):
-                run(secret(f"bucket_{number}", bucket, s3, keys))
-        except duckdb.Error:
-            what = "DuckDB does not take the S3 settings"
-            raise UsageError(what, "the settings s3.*", "lakeq config show --origin") from None
+        self._ranges = Ranges(self.settings.s3)
+        self._served = Files(tuple(self._files.values()), self._ranges, self.meter)
+        self.connection.register_filesystem(self._served)
+        return {path: address(number) for number, path in enumerate(self._files)}
 
     def check_limits(self) -> None:
         """Raise `LimitPassed` when the query has passed its allowance."""
         if self.meter is not None:
             self.meter.check()
+
+    def _check_reading(self) -> None:
+        """Raise what stopped the reading of a file, in our own words."""
+        self.check_limits()
+        if self._served is not None and self._served.failure is not None:
+            raise self._served.failure
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
@@ -322,13 +277,13 @@ class Engine:
             self.check_limits()
             yield
         except duckdb.Error as error:
-            self.check_limits()
-            raise self._named(explain(error, self.secrets, self.paths)) from error
+            self._check_reading()
+            raise self._named(explain(error, tuple(self._files))) from error
         except (OSError, ValueError):  # pyarrow's, of a stream that was interrupted
-            self.check_limits()
+            self._check_reading()
             raise
         except RuntimeError as error:
-            self.check_limits()
+            self._check_reading()
             if "interrupt" in str(error).lower():
                 raise KeyboardInterrupt from error
             raise
@@ -459,51 +414,6 @@ class Run:
         self._engine.close()
 
 
-def resident_bytes() -> int:
-    """Memory that this process holds, 0 where the system does not tell."""
-    try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    except OSError:
-        return 0
-    return int(pages) * mmap.PAGESIZE
-
-
-def _in_bytes(text: str) -> int:
-    """A size as DuckDB's settings show it, `286.1 MiB`; without limit where it is no size."""
-    number, _, unit = text.partition(" ")
-    powers = {"bytes": 0, "KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4}
-    if unit not in powers:
-        return 1 << 62
-    return int(float(number) * 1024 ** powers[unit])
-
-
-def _as_requested(reads: Iterable[Read]) -> Iterator[Read]:
-    """`reads` as httpfs asked S3 for them, which differs from DuckDB's log where a footer is long.
-
-    A footer that is not within the end of the file that is read first is read again from its
-    start. The log tells that without the 8 bytes after the footer, which httpfs takes along, and
-    then the end of the file once more, which httpfs still has (measured with a server that counts).
-    """
-    ends: dict[str, Read] = {}
-    long: set[str] = set()
-    for read in reads:
-        end = ends.setdefault(read.path, read)
-        if read is end or not read.path.startswith(S3_SCHEMES):
-            yield read
-        elif read.path not in long and _stops(read) == _stops(end) - TRAILER_BYTES:
-            long.add(read.path)
-            buffered = min(READ_AHEAD_BYTES, read.length + TRAILER_BYTES)
-            yield read._replace(length=max(read.length, buffered))
-        elif read == end and read.path in long:
-            long.discard(read.path)
-        else:
-            yield read
-
-
-def _stops(read: Read) -> int:
-    return read.offset + read.length
-
-
 def _serialized(session: duckdb.DuckDBPyConnection, sql: str) -> str | None:
     """DuckDB's plan of `sql` as JSON, None where it cannot be had."""
     call = f"SELECT json_serialize_plan({literal(sql)}, optimize := true, skip_null := true)"
@@ -520,10 +430,3 @@ def _scans_only(session: duckdb.DuckDBPyConnection, sql: str) -> str:
     text = "".join(str(line) for _, line in session.execute(f"EXPLAIN {sql}").fetchall())
     names = re.findall(r"Table:\s*\w+\.(\w+\.\w+)", re.sub(r"[│\s]+", " ", text))
     return json.dumps({"error": True, "scans": names})
-
-
-_LOGGED = re.compile(
-    r'\{"fs":"[^"]*","path":"(?P<path>.*)","op":"(?P<op>READ|OPEN)"'
-    r'(?:,"bytes":"(?P<bytes>\d+)","pos":"(?P<pos>\d+)")?\}',
-    re.DOTALL,
-)

@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
@@ -282,17 +282,22 @@ class FileWriter:
             with self._local.open("rb") as file:
                 sync(file.fileno())
                 checksum = checksum_of(file)
+                checksum = checksum._replace(chunk_crc32s=_chunk_sums(file, self._metadata(writer)))
                 if not is_s3(self._path):
                     written = os.fstat(file.fileno()).st_mtime_ns
                     checksum = checksum._replace(mtime_ns=written)
         except OSError as error:
             raise os_error(error, f"cannot write: {error}", self._path) from error
-        metadata = writer.metadata if isinstance(writer, PageWriter) else writer.writer.metadata
+        metadata = self._metadata(writer)
         if is_s3(self._path):
             self._files.upload(self._local, self._path)
             self._local.unlink()
         size = checksum.size_bytes
         return NewFile(self._path, members, size, metadata, self._order, checksum)
+
+    @staticmethod
+    def _metadata(writer: PageWriter | pq.ParquetWriter) -> pq.FileMetaData:
+        return writer.metadata if isinstance(writer, PageWriter) else writer.writer.metadata
 
     def abort(self) -> None:
         """Drop the file, however far it got."""
@@ -323,6 +328,19 @@ def checksum_of(file: BufferedReader) -> Checksum:
     length = int.from_bytes(file.read(8)[:4], "little") + 8
     file.seek(max(0, size - length))
     return Checksum(size, digest, crc32(file.read(length)))
+
+
+def _chunk_sums(file: BufferedReader, metadata: pq.FileMetaData) -> tuple[int, ...]:
+    """The CRC-32 of each column chunk of a file that was just written."""
+    from isal.isal_zlib import crc32 as fast_crc32
+
+    sums = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for column in map(group.column, range(metadata.num_columns)):
+            file.seek(_start(column))
+            sums.append(fast_crc32(file.read(column.total_compressed_size)))
+    return tuple(sums)
 
 
 def _notes(members: Sequence[tuple[str, int]], order: str) -> dict[str, str]:
@@ -498,7 +516,8 @@ def read_inside(
     if checksum is not None:
         if crc32(tail) != checksum.footer_crc32:
             raise BadLake("the footer of a data file is not what was written", path, DAMAGED_HINT)
-        return inside_of(pq.read_metadata(pa.BufferReader(b"PAR1" + tail)), size_bytes)
+        metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + tail))
+        return inside_of(metadata, size_bytes, checksum)
     try:
         found = _parquet_thrift.footer(tail[:-8])
     except ValueError as error:
@@ -507,9 +526,15 @@ def read_inside(
     return Inside(_layout_of(found, len(tail)), members, found.notes.get(ORDER_KEY, ""))
 
 
-def inside_of(metadata: pq.FileMetaData, size_bytes: int) -> Inside:
-    """What a footer that pyarrow has read tells, of a file of `size_bytes`."""
-    return Inside(footer_of(metadata, size_bytes), members_of(metadata), order_of(metadata))
+def inside_of(
+    metadata: pq.FileMetaData, size_bytes: int, checksum: Checksum | None = None
+) -> Inside:
+    """What a footer that pyarrow has read tells, of a file of `size_bytes`, with what was kept."""
+    footer = footer_of(metadata, size_bytes)
+    if checksum is not None and len(checksum.chunk_crc32s) == len(footer.lengths):
+        crc32s, crc = checksum.chunk_crc32s, checksum.footer_crc32
+        footer = replace(footer, crc32s=crc32s, footer_crc32=crc)
+    return Inside(footer, members_of(metadata), order_of(metadata))
 
 
 def _layout_of(found: _parquet_thrift.FileFooter, size_bytes: int) -> Footer:

@@ -9,6 +9,8 @@ because all tables of one ingest are switched in one transaction, which `SqlCata
 from __future__ import annotations
 
 import sqlite3
+import sys
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,6 +54,10 @@ CREATE TABLE IF NOT EXISTS lakeq_seen (
     path TEXT NOT NULL PRIMARY KEY, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+_CHUNKS = """
+CREATE TABLE IF NOT EXISTS lakeq_chunk_sums (path TEXT NOT NULL PRIMARY KEY, crc32s BLOB NOT NULL)
+WITHOUT ROWID
+"""
 _SUM_COLUMNS = "path, size_bytes, sha256, footer_crc32"
 _NAMESPACE = "INSERT OR IGNORE INTO iceberg_namespace_properties VALUES (?, ?, 'exists', 'true')"
 _INSERT = "INSERT OR IGNORE INTO iceberg_tables VALUES (?, ?, ?, ?, NULL, 'TABLE')"
@@ -73,13 +79,15 @@ class Checksum(NamedTuple):
     """What a file of the lake was when it was written.
 
     `footer_crc32` is that of a Parquet file's footer with its length and magic, None for others.
-    `mtime_ns` is when a local data file was finished; it is kept apart, as `Stamp`.
+    `mtime_ns` is when a local data file was finished; it is kept apart, as `Stamp`. `chunk_crc32s`
+    are those of a data file's column chunks, row group by row group, in the order of its columns.
     """
 
     size_bytes: int
     sha256: str
     footer_crc32: int | None = None
     mtime_ns: int | None = None
+    chunk_crc32s: tuple[int, ...] = ()
 
 
 Stamp = tuple[int, int]  # size and mtime_ns that a local file had when it was last found whole
@@ -145,6 +153,7 @@ class Pointers:
                     insert = "INSERT OR REPLACE INTO lakeq_checksums VALUES (?, ?, ?, ?)"
                     connection.executemany(insert, rows)
                     _note(connection, {p: (c[0], c[3]) for p, c in sums.items() if c[3]})
+                    _note_chunks(connection, sums)
                 return True
             connection.rollback()
             return False
@@ -152,13 +161,18 @@ class Pointers:
     def checksums(self) -> dict[str, Checksum]:
         """The checksums of all files that were committed, by path."""
         rows = self._read(f"SELECT {_SUM_COLUMNS} FROM lakeq_checksums")  # noqa: S608  # a constant
-        return {str(row[0]): _checksum(row) for row in rows}
+        read = self._read("SELECT path, crc32s FROM lakeq_chunk_sums")
+        chunks: dict[object, Any] = {path: packed for path, packed in read}
+        return {str(row[0]): _checksum(row, chunks.get(row[0], b"")) for row in rows}
 
     def checksum(self, path: str) -> Checksum | None:
         """The checksum of one file, if it was kept."""
         query = f"SELECT {_SUM_COLUMNS} FROM lakeq_checksums WHERE path = ?"  # noqa: S608  # as above
         rows = self._read(query, (path,))
-        return _checksum(rows[0]) if rows else None
+        if not rows:
+            return None
+        chunks: list[Any] = self._read("SELECT crc32s FROM lakeq_chunk_sums WHERE path = ?", (path,))
+        return _checksum(rows[0], chunks[0][0] if chunks else b"")
 
     def seen(self) -> dict[str, Stamp]:
         """What the local data files were when they were last found whole, by path."""
@@ -176,8 +190,9 @@ class Pointers:
         if paths and self.checksums():  # a lake made before checksums has no table for them
             with self._transaction() as connection:
                 connection.execute(_SEEN)
-                for table in ("lakeq_checksums", "lakeq_seen"):
-                    drop = f"DELETE FROM {table} WHERE path = ?"  # noqa: S608  # one of the two
+                connection.execute(_CHUNKS)
+                for table in ("lakeq_checksums", "lakeq_seen", "lakeq_chunk_sums"):
+                    drop = f"DELETE FROM {table} WHERE path = ?"  # noqa: S608  # one of the three
                     connection.executemany(drop, [(path,) for path in paths])
 
     @staticmethod
@@ -261,9 +276,27 @@ def _note(connection: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> None:
     connection.executemany("INSERT OR REPLACE INTO lakeq_seen VALUES (?, ?, ?)", rows)
 
 
-def _checksum(row: tuple[Any, ...]) -> Checksum:
+def _note_chunks(connection: sqlite3.Connection, sums: Mapping[str, Checksum]) -> None:
+    connection.execute(_CHUNKS)
+    rows = [(path, _packed(c.chunk_crc32s)) for path, c in sums.items() if c.chunk_crc32s]
+    connection.executemany("INSERT OR REPLACE INTO lakeq_chunk_sums VALUES (?, ?)", rows)
+
+
+def _packed(crc32s: Sequence[int]) -> bytes:
+    """32-bit numbers, the lowest byte first."""
+    numbers = array("I", crc32s)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _checksum(row: tuple[Any, ...], packed: bytes) -> Checksum:
     _, size, digest, crc = row
-    return Checksum(int(size), str(digest), None if crc is None else int(crc))
+    numbers = array("I", packed)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    chunks = tuple(numbers)
+    return Checksum(int(size), str(digest), None if crc is None else int(crc), None, chunks)
 
 
 def split(table: str) -> tuple[str, str]:

@@ -74,7 +74,7 @@ def after_commit(staged: Staged, before: Sequence[DataFile], new: Mapping[str, N
     kept = [file for file in before if file.path not in staged.removed]
     new = {**new, **{file.path: file for file in staged.made}}
     added = [
-        _data_file(staged.metadata, file, inside_of(made.metadata, made.size_bytes))
+        _data_file(staged.metadata, file, inside_of(made.metadata, made.size_bytes, made.checksum))
         for file in staged.added
         for made in (new[file.file_path],)
     ]

@@ -190,8 +190,7 @@ class Bulk:
         np = self.np
         pairs = np.stack([self.array("sizes"), self.array("footer_sizes")])
         distinct, which = np.unique(pairs[:, numbers], axis=1, return_inverse=True)
-        remote = "://" in self.packed.root
-        costs = [footer(int(size), int(end), remote=remote) for size, end in distinct.T]
+        costs = [footer(int(size), int(end)) for size, end in distinct.T]
         table = np.asarray([(c.bytes.high, c.requests.high) for c in costs] or [(0, 0)])
         found = np.zeros((len(self.packed.paths), 2), dtype=np.int64)
         found[numbers] = table[which.reshape(-1)] if len(numbers) else 0

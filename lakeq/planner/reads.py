@@ -1,9 +1,10 @@
 """The bytes of one scan of one file: which ranges DuckDB requests, and which of them for sure.
 
 The rules are those of DuckDB 1.5.5 with `prefetch_all_parquet_files` on and its file cache off
-(parquet_reader.cpp, `LoadMetadata` and `Scan`; thrift_tools.hpp, `ReadAheadBuffer`):
+(parquet_reader.cpp, `LoadMetadata` and `Scan`; thrift_tools.hpp, `ReadAheadBuffer`), and those of
+the file system that serves it (`engines/_duckdb_files.py`):
 
-- opening a file reads its end, 16,384 bytes or a thousandth of the file; a longer footer again;
+- opening a file reads its end, 16,384 bytes or a thousandth of the file, or all of a longer footer;
 - without filters, columns that make up more than 95 % of a row group read all of it at once;
 - else each column is a range, and ranges up to 16,384 bytes apart become one; a column with a
   filter of its own stays apart;
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 FOOTER_BYTES = 1 << 14
 MAX_FOOTER_BYTES = 1 << 18
 FOOTER_SHARE = 1000
-TRAILER_BYTES = 8  # after the footer: its length and the magic
-BUFFER_BYTES = 1 << 20  # of httpfs
 GAP_BYTES = 1 << 14
 WHOLE_GROUP_SHARE = 0.95
 ATHENA_SMALL_FILE_BYTES = 3 << 20
@@ -63,22 +62,11 @@ class Range(NamedTuple):
     tested: bool = False
 
 
-def footer(size_bytes: int, footer_bytes: int, *, remote: bool) -> Cost:
-    """What opening a file takes, with the request that asks its size.
-
-    A footer of unknown length (0) is taken for a short one. After a long one DuckDB looks at the
-    end once more; over S3 httpfs still has it, and has taken the last 8 bytes along.
-    """
+def footer(size_bytes: int, footer_bytes: int) -> Cost:
+    """What opening a file takes; a footer of unknown length (0) is taken for a short one."""
     share = min(max(size_bytes // FOOTER_SHARE, FOOTER_BYTES), MAX_FOOTER_BYTES)
-    first = min(1 << (share - 1).bit_length(), size_bytes)
-    if footer_bytes > first:
-        again = first + footer_bytes
-        if not remote:
-            again += first - TRAILER_BYTES
-        elif footer_bytes > BUFFER_BYTES:
-            again -= TRAILER_BYTES
-        return Cost(Interval(again, again), Interval(3, 3))
-    return Cost(Interval(first, first), Interval(2, 2))
+    first = min(max(1 << (share - 1).bit_length(), footer_bytes), size_bytes)
+    return Cost(Interval(first, first), Interval(1, 1))
 
 
 def span(footer_: Footer, group: int) -> int:

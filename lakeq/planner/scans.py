@@ -176,8 +176,7 @@ class Scanner:
         found.columns = {names[c.number]: 0 for c in self.scan.columns}
         opened = NOTHING
         for file in files:
-            remote = "://" in file.path
-            cost = footer(file.size_bytes, file.footer.size_bytes, remote=remote)
+            cost = footer(file.size_bytes, file.footer.size_bytes)
             opened += cost
             if not found.groups:
                 found.first = cost

@@ -310,6 +310,8 @@ def called(call: Any, uri: str, access: Access) -> Any:
         raise _answered(error.response, uri, access) from redact.bare(error)
     except BotoCoreError as error:
         raise _unanswered(error, uri) from redact.bare(error)
+    except RecursionError as error:  # botocore, of a redirection that names no region
+        raise _wrong_region({}, uri) from redact.bare(error)
 
 
 def _unanswered(error: Exception, uri: str) -> LakeqError:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass(slots=True)
 class Served:
-    """One request: its method, its headers and the bytes of the body that was sent."""
+    """One request: its method, its headers by lower-case name, and the bytes that were sent."""
 
     method: str
     headers: Mapping[str, str]
@@ -70,7 +70,8 @@ def counting_server(root: Path) -> Iterator[CountingServer]:
             if body:
                 self.wfile.write(data)
             sent = len(data) if body else 0
-            state.requests.append(Served(self.command, dict(self.headers), sent))
+            headers_sent = {name.lower(): value for name, value in self.headers.items()}
+            state.requests.append(Served(self.command, headers_sent, sent))
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
