@@ -120,6 +120,11 @@ class PackedFiles(Sequence[DataFile]):
         return sum(sizes[number] for number in self.numbers)
 
     @property
+    def all_summed(self) -> bool:
+        """Whether the checksums of the column chunks of all files are known."""
+        return UNSUMMED not in self.packed.arrays["footer_crc32s"]
+
+    @property
     def row_groups(self) -> int:
         """Row groups of all files."""
         counts = self.packed.arrays["group_counts"]

@@ -50,7 +50,7 @@ def test_a_query_of_an_unchanged_snapshot_loads_neither_pyiceberg_nor_pandas(
     code = (
         "import sys; from lakeq.cli import run; run(['sql', '@sample_clinvar', '--lake', "
         f"{str(cohort_lake.settings.lake)!r}]); "
-        "heavy = {'pyiceberg', 'pandas', 'numpy', 'pyarrow', 'boto3', 'rich', 'fsspec', 'yaml'}; "
+        "heavy = {'pyiceberg', 'pandas', 'numpy', 'pyarrow', 'boto3', 'rich', 'yaml'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]

@@ -63,7 +63,6 @@ def test_every_requirement_of_the_project_is_locked_with_a_hash() -> None:
     wanted = PROJECT["project"]["dependencies"] + [item for item in groups if isinstance(item, str)]
     names = {re.split(r"[\[<>=~! ]", item)[0].lower() for item in wanted}
     assert names <= set(locked)
-    assert locked["duckdb"] == locked["duckdb-extension-httpfs"]
 
 
 def test_the_lock_file_names_no_place_to_download_from() -> None:

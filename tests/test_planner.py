@@ -255,23 +255,36 @@ def test_many_files_are_planned_as_few_are(local: Shapes, shape: str) -> None:
 # Limits that are passed while a query runs.
 
 
-def endless(shapes: Shapes, limits: Limits) -> query.Result:
+ENDLESS = "select s.note from shapes.sites s, range(20000) where hash(s.pos, range) = 1 limit 5"
+
+
+def endless(shapes: Shapes, limits: Limits, s3: S3Settings | None = None) -> query.Result:
     """A query that reads on for long: its LIMIT makes the plan say "stops"."""
     return query.run(
-        "select s.note from shapes.sites s, range(20000) where hash(s.pos, range) = 1 limit 5",
+        ENDLESS,
         datasets=shapes.datasets,
         lake=shapes,
-        settings=Settings(lake=Path("unused"), threads=1, limits=limits),
+        settings=Settings(lake=Path("unused"), threads=1, limits=limits, s3=s3 or S3Settings()),
     )
 
 
-def test_a_query_that_passes_its_bytes_is_stopped_within_a_row_group(local: Shapes) -> None:
-    plan = plan_in_bulk(local, "select s.note from shapes.sites s, range(20000) limit 5")
-    limit = plan.low_bytes
-    with pytest.raises(LimitPassed, match="stopped while reading") as stopped:
-        endless(local, Limits(max_bytes=limit)).rows()
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_a_query_never_reads_more_bytes_than_it_is_allowed(
+    place: str, share: float, shapes: Shapes, local: Shapes, server: CountingServer
+) -> None:
+    """By the engine's count, and on S3 by the server's."""
+    remote = S3Settings(anon=True, endpoint_url=server.url, region=REGION)
+    lake, s3 = (shapes, remote) if place == "s3" else (local, S3Settings())
+    limit = int(share * plan_in_bulk(local, ENDLESS).high_bytes)
+    with pytest.raises(LimitPassed, match=f"stopped before reading more; {limit:,} ") as stopped:
+        endless(lake, Limits(max_bytes=limit), s3).rows()
     assert stopped.value.exit_code == 3
     assert "on Athena" in stopped.value.what
+    told = int(stopped.value.what.split("it has read ")[1].split(" bytes")[0].replace(",", ""))
+    assert told <= limit
+    assert (told > 0) == (share > 0)
+    assert server.sent == (told if place == "s3" else 0)
 
 
 def test_a_query_that_passes_its_seconds_is_stopped_within_one_more(local: Shapes) -> None:

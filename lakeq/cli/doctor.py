@@ -25,7 +25,7 @@ def doctor(format: str) -> None:
     lakeq doctor --lake mylake
     lakeq doctor --format json
     """
-    checks = [("python", True, platform.python_version()), _duckdb(), _httpfs(), *_lake()]
+    checks = [("python", True, platform.python_version()), _duckdb(), *_lake()]
     rows = [(name, "ok" if good else "wrong", detail) for name, good, detail in checks]
     found = listing(rows, check="VARCHAR", result="VARCHAR", detail="VARCHAR")
     write(found, format, sys.stdout.buffer, Style())
@@ -40,17 +40,6 @@ def _duckdb() -> Check:
     import duckdb
 
     return "duckdb", True, duckdb.__version__
-
-
-def _httpfs() -> Check:
-    import duckdb
-
-    from lakeq.engines._duckdb_s3 import httpfs
-
-    try:
-        return "httpfs for S3", True, httpfs(duckdb.__version__)
-    except LakeqError as error:
-        return "httpfs for S3", False, f"{error.what}: {error.hint}"
 
 
 def _lake() -> list[Check]:

@@ -67,7 +67,8 @@ def text_list(texts: Sequence[str]) -> str:
 def view(table: TableSnapshot, addresses: Mapping[str, str]) -> str:
     """The statement that makes `table` readable under its name, columns matched by field id.
 
-    `addresses` are what DuckDB knows its files by. A table without files is an empty view of the right types.
+    `addresses` are what DuckDB knows its files by. A table without files is an empty view of the
+    right types.
     """
     schema, _, name = table.name.partition(".")
     head = f"CREATE VIEW {identifier(schema)}.{identifier(name)} AS SELECT "

@@ -75,9 +75,9 @@ class Meter:
         """
         if not self._passed.wait(self._allowance.seconds):
             ran = time.perf_counter() - self._started
-            limit = self._allowance.seconds
+            told = f"stopped after {ran:.1f} s; max_seconds is {self._allowance.seconds:g}"
             with self._lock:
-                self._reason = self._reason or f"stopped after {ran:.1f} s; max_seconds is {limit:g}"
+                self._reason = self._reason or told
         while not self._done.is_set():
             self._stop()
             self._done.wait(0.05)

@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -227,6 +227,10 @@ class Engine:
         if "_spill" in self.__dict__:
             shutil.rmtree(self._spill, ignore_errors=True)
 
+    def __del__(self) -> None:
+        """DuckDB would wait for its threads for ever when it is dropped while they read."""
+        self.close()
+
     def _prepare(
         self, session: duckdb.DuckDBPyConnection, tables: Mapping[str, TableSnapshot]
     ) -> None:
@@ -407,6 +411,10 @@ class Run:
     def access(self) -> Access:
         """What the engine has read up to now."""
         return self._engine.access()
+
+    def __del__(self) -> None:
+        """See `Engine`."""
+        self.close()
 
     def close(self) -> None:
         """Stop the query and drop its database."""

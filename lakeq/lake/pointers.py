@@ -162,7 +162,7 @@ class Pointers:
         """The checksums of all files that were committed, by path."""
         rows = self._read(f"SELECT {_SUM_COLUMNS} FROM lakeq_checksums")  # noqa: S608  # a constant
         read = self._read("SELECT path, crc32s FROM lakeq_chunk_sums")
-        chunks: dict[object, Any] = {path: packed for path, packed in read}
+        chunks: dict[object, Any] = dict(read)  # type: ignore[arg-type]  # two columns
         return {str(row[0]): _checksum(row, chunks.get(row[0], b"")) for row in rows}
 
     def checksum(self, path: str) -> Checksum | None:
@@ -171,7 +171,8 @@ class Pointers:
         rows = self._read(query, (path,))
         if not rows:
             return None
-        chunks: list[Any] = self._read("SELECT crc32s FROM lakeq_chunk_sums WHERE path = ?", (path,))
+        query = "SELECT crc32s FROM lakeq_chunk_sums WHERE path = ?"
+        chunks: list[Any] = self._read(query, (path,))
         return _checksum(rows[0], chunks[0][0] if chunks else b"")
 
     def seen(self) -> dict[str, Stamp]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lakeq.lake.parquet import NewFile, TableWriter, order_of
 from lakeq.lake.schema import SOURCE
+from lakeq.lake.verify import Listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,18 +24,29 @@ BATCH_ROWS = 1 << 16
 
 
 class Remainders:
-    """The rewritten files of one commit, each made once however often the commit is prepared."""
+    """The rewritten files of one commit, each made once however often the commit is prepared.
 
-    def __init__(self, files: WarehouseIO, writer: Callable[[Table], TableWriter]) -> None:
+    `check` raises `BadLake` for a file that is not what was written: its rows are not carried on.
+    """
+
+    def __init__(
+        self,
+        files: WarehouseIO,
+        writer: Callable[[Table], TableWriter],
+        check: Callable[[Listed], None],
+    ) -> None:
         self._files = files
         self._writer = writer
+        self._check = check
         self._made: dict[tuple[str, frozenset[str]], NewFile] = {}
 
     def __call__(self, table: Table, file: DataFile, gone: frozenset[str]) -> NewFile:
         """A new file with the rows of `file` but those of the sources `gone`."""
         key = (file.file_path, gone)
         if key not in self._made:
-            self._made[key] = self._rest(self._writer(table), file.file_path, gone)
+            path, size, rows = file.file_path, file.file_size_in_bytes, file.record_count
+            self._check(Listed(path, size, rows))
+            self._made[key] = self._rest(self._writer(table), path, gone)
         return self._made[key]
 
     def drop_all_but(self, taken: Collection[NewFile]) -> None:

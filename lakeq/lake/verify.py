@@ -41,8 +41,8 @@ class Listed:
     path: str
     size_bytes: int
     rows: int
-    sources: tuple[str, ...]
-    current: bool
+    sources: tuple[str, ...] = ()
+    current: bool = True
 
 
 @dataclass(slots=True)

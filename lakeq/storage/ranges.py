@@ -90,7 +90,8 @@ def _pread(path: str, size_bytes: int, offset: int, length: int) -> bytes:
     except FileNotFoundError as error:
         raise BadLake("a file of the lake is missing", path, MISSING_HINT) from error
     except OSError as error:
-        raise StorageUnavailable(f"cannot read: {error.strerror}", path, "check the disk") from error
+        what = f"cannot read: {error.strerror}"
+        raise StorageUnavailable(what, path, "check the disk") from error
     try:
         there = os.fstat(handle).st_size
         if there != size_bytes:
@@ -105,7 +106,8 @@ def _pread(path: str, size_bytes: int, offset: int, length: int) -> bytes:
             length -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
     except OSError as error:
-        raise StorageUnavailable(f"cannot read: {error.strerror}", path, "check the disk") from error
+        what = f"cannot read: {error.strerror}"
+        raise StorageUnavailable(what, path, "check the disk") from error
     finally:
         os.close(handle)
 

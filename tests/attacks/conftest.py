@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -109,8 +110,10 @@ class Target:
         return snapshot.files[0].path
 
     def engine(self) -> Engine:
-        """An engine as lakeq makes it, for SQL that no guard has seen."""
-        return Engine(self.lake.settings)
+        """An engine as lakeq makes it, for SQL that no guard has seen; DuckDB logs its files."""
+        engine = Engine(self.lake.settings)
+        engine.connection.execute("CALL enable_logging('FileSystem')")
+        return engine
 
     def state(self) -> dict[str, str]:
         """Every file and object there is, with what shows that it was written to.
@@ -208,10 +211,10 @@ def target(
 
 
 def opened(engine: Engine) -> set[str]:
-    """Every path that the engine touched, by its own log."""
-    if "connection" not in engine.__dict__:
-        return set()
+    """Every path that the engine touched: by DuckDB's own log, and as lakeq served it."""
     lines = engine.connection.cursor().execute(
         "SELECT message FROM duckdb_logs WHERE type = 'FileSystem'"
     )
-    return {json.loads(line)["path"] for (line,) in lines.fetchall()}
+    paths = {json.loads(line)["path"] for (line,) in lines.fetchall()}
+    served = {read.path for read in engine.access().reads}
+    return served | {path for path in paths if not re.fullmatch(r"lakeq://\d+", path)}

@@ -26,6 +26,7 @@ from lakeq.errors import (
     AccessDenied,
     BadLake,
     LakeqError,
+    LimitPassed,
     QueryFailed,
     StorageUnavailable,
     UnknownName,
@@ -310,6 +311,64 @@ def test_spilled_rows_are_not_counted_and_are_removed(table: TableSnapshot, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_query_that_spills_never_reads_more_bytes_than_it_is_allowed(
+    table: TableSnapshot, tmp_path: Path
+) -> None:
+    """The sort has spilled when the second scan begins, which is one byte too much."""
+    sort = "select a.pos from d.t a, range(300) order by hash(a.pos, range) limit 4000000"
+    scan = "select max(b.pos) from d.t b, range(2) where hash(b.pos) in (from s)"
+    sql = f"with s as materialized ({sort}) {scan}"
+    column = sum(file.footer.column_bytes({"pos"}) for file in table.files)
+    footers = sum(min(16_384, file.size_bytes) for file in table.files)
+    allowance = engines.Allowance(bytes=2 * (column + footers) - 1)
+    engine = Engine(settings(memory_limit="60MB", threads=1, temp_dir=tmp_path))
+    try:
+        with pytest.raises(LimitPassed, match="stopped before reading more"):
+            engine.run(sql, {}, {"d.t": table}, allowance=allowance).fetch(10)
+        spilled = any(path.is_dir() for path in tmp_path.iterdir())
+        read = engine.access().scanned_bytes
+    finally:
+        engine.close()
+    assert spilled
+    assert column + footers < read <= 2 * (column + footers) - 1
+
+
+DROPPED = """
+import gc, sys, threading
+from pathlib import Path
+from tests.engines.test_duckdb import COLUMNS, settings
+from tests.support.tables import snapshot
+from lakeq.engines.duckdb import Engine
+from lakeq.storage.ranges import Ranges
+
+table = snapshot("d.t", sorted(Path(sys.argv[1]).iterdir()), COLUMNS)
+read = Ranges.read
+
+def slow(*arguments):
+    threading.Event().wait(0.002)
+    return read(*arguments)
+
+Ranges.read = slow
+for number in range(40):
+    engine = Engine(settings(threads=2))
+    running = engine.run("select * from d.t where hash(pos) % 2 = 1", {}, {"d.t": table})
+    if number % 2:
+        running.fetch(1)
+    else:
+        next(running.reader(1))
+    del engine, running
+    gc.collect()
+print("ended")
+"""
+
+
+def test_a_query_that_is_dropped_while_its_threads_read_ends(folder: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", DROPPED, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env, timeout=120)
+    assert done.stdout == "ended\n"
+
+
 def test_a_query_may_spill_half_of_the_free_room_and_no_more(tmp_path: Path) -> None:
     engine = Engine(settings(temp_dir=tmp_path))
     engine.run("select 1", {}, {})
@@ -327,6 +386,12 @@ def test_a_query_may_spill_half_of_the_free_room_and_no_more(tmp_path: Path) -> 
 def endpoint(server: CountingServer, **values: object) -> Settings:
     s3 = S3Settings(endpoint_url=server.url, region="us-east-1", **values)  # type: ignore[arg-type]  # as the test says
     return settings(s3=s3)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that fail are made again at once."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
 
 
 @pytest.fixture
@@ -412,15 +477,21 @@ def test_an_endpoint_that_is_down_is_unavailable(
 
 
 @pytest.mark.usefixtures("canaries")
-def test_no_log_of_duckdb_holds_a_credential(remote: TableSnapshot, server: CountingServer) -> None:
+def test_duckdb_holds_no_credentials_and_makes_no_connection(
+    remote: TableSnapshot, server: CountingServer
+) -> None:
     engine = Engine(endpoint(server))
     running = engine.run("select sum(pos) from d.t", {}, {"d.t": remote})
     running.fetch(10)
-    log = str(engine.connection.execute("select message from duckdb_logs").fetchall())
-    kinds = engine.connection.execute("select distinct type from duckdb_logs").fetchall()
+    ask = engine.connection.execute
+    handlers = ask("select count(*) from duckdb_secret_types() where type = 's3'").fetchall()
+    told = f"{ask('from duckdb_settings()').fetchall()} {ask('from duckdb_logs').fetchall()}"
+    secrets = ask("from duckdb_secrets()").fetchall()
     engine.close()
-    assert kinds == [("FileSystem",)]
-    assert not any(canary in log for canary in CANARIES)
+    assert server.requests
+    assert handlers == [(0,)]  # httpfs is not loaded
+    assert secrets == []
+    assert not any(canary in told for canary in CANARIES)
 
 
 # Errors
