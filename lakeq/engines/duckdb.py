@@ -414,7 +414,8 @@ class Run:
 
     def __del__(self) -> None:
         """See `Engine`."""
-        self.close()
+        if "_cursor" in self.__dict__:
+            self._cursor.close()
 
     def close(self) -> None:
         """Stop the query and drop its database."""

@@ -446,7 +446,9 @@ class IcebergLake:
         checked = self.check_data(file)
         if checked.problem:
             hint = "see: lakeq verify; what can be ingested again: lakeq verify --repair"
-            raise BadLake(f"a data file is {checked.problem}: {checked.told}", file.path, hint)
+            missing = checked.problem == "missing"
+            what = f"a data file is damaged: {checked.told}"
+            raise BadLake("a file of the lake is missing" if missing else what, file.path, hint)
 
     def salvage(self, name: str) -> None:
         """Make table `name` known again though footers of its files are damaged or missing.
