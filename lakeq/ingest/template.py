@@ -333,7 +333,7 @@ def _function(dataset: Dataset, chosen: Mapping[str, Sequence[str]]) -> Node:
         },
         "LAKEQ_LAKE": "/mnt/lake/lakeq",
         "LAKEQ_WAREHOUSE": _ref("Warehouse"),
-        "LAKEQ_LEDGER": "/mnt/lake/ledger.sqlite",
+        "LAKEQ_LEDGER": "/tmp/ledger.sqlite",  # noqa: S108  # it needs a disk of its own: ADR 0060
         "HOME": "/tmp",  # noqa: S108  # all that a function may write besides its file system
     }
     if not environment["LAKEQ_INGEST_ONLY"]:
