@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from lakeq.arrays import Order, Values
+    from lakeq.arrays.scenes import Values as SceneValues
     from lakeq.catalog import Catalog, Column, Dataset, Table
     from lakeq.config import Settings
     from lakeq.convert import IngestReport
-    from lakeq.convert.select import Selection
     from lakeq.keys import Moment
     from lakeq.lake import IcebergLake
     from lakeq.ledger import Ledger
@@ -213,6 +213,50 @@ class Lake:
         choice = arrays.Choice(sweeps, moments, order, values)
         return arrays.open_radar(self.sql, site, time, choice, tolerance=tolerance, dataset=dataset)
 
+    def open_scenes(  # noqa: PLR0913  # options by keyword
+        self,
+        products: str | Sequence[str] = (),
+        *,
+        bands: str | Sequence[str] = ("red", "nir08", "qa_pixel"),
+        path_row: str = "",
+        start: Moment | None = None,
+        end: Moment | None = None,
+        max_cloud: float = 100.0,
+        level: str = "L2",
+        box: tuple[float, float, float, float] | None = None,
+        values: SceneValues = "scaled",
+    ) -> xr.Dataset:
+        """Landsat scenes as one lazy Dataset: bands over (time, y, x) on their common grid.
+
+        `products` are product identifiers; instead of them `path_row` (28/30), `start` until
+        before `end`, `max_cloud` (percent) and `level` choose the newest product of each scene.
+        `box` (west, south, east, north in degrees) crops to the pixels that it touches. `bands`
+        are common names (red, nir08, qa_pixel) or those of files (SR_B4).
+
+        `values` "scaled" are reflectance and kelvin as float32, NaN where there is no data; bands
+        of quality stay as they are. "stored" are the integers of the files, with `nodata`,
+        `scale_factor` and `add_offset` as attributes, equal to odc-stac's. Outside of a scene's
+        image there is no data. `x` and `y` are middles of pixels in m; `spatial_ref` is the
+        reference system as rioxarray writes it. Opening reads the headers of the files, values
+        are read when they are asked for, block by block.
+
+        Raises `NotFound` for scenes that are not in the lake, `UnknownName` for bands, and
+        `UsageError` for scenes that lie on several maps: nothing is warped.
+        """
+        from lakeq.arrays import scenes as _scenes
+        from lakeq.convert import select
+        from lakeq.storage import Storage
+
+        storage = Storage(self.settings)
+        tables = tuple(self.catalog.dataset("landsat", "open_scenes").tables.values())
+        pairs = select.places((), path_row)
+        pair = (int(pairs[0]["path"][0]), int(pairs[0]["row"][0])) if pairs else None
+        named = (products,) if isinstance(products, str) and products else tuple(products)
+        choice = _scenes.Choice(named, pair, start, end, max_cloud, level, box)
+        wanted = (bands,) if isinstance(bands, str) else tuple(bands)
+        opened = partial(storage.source, tables=tables)
+        return _scenes.open_scenes(self.sql, opened, choice, wanted, values)
+
     def ingest(  # noqa: PLR0913  # options by keyword, as the command has them
         self,
         dataset: str,
@@ -254,6 +298,7 @@ class Lake:
         for one that cannot be read; the lake is then as before.
         """
         from lakeq import _work_account, convert
+        from lakeq.convert import select
         from lakeq.formats import ReadOptions
         from lakeq.storage import Storage
 
@@ -268,7 +313,9 @@ class Lake:
             self._iceberg,
             storage,
             described,
-            _chosen(objects, _places(site, path_row), start, end, keys, new_only=new_only),
+            select.chosen(
+                objects, select.places(site, path_row), start, end, keys, new_only=new_only
+            ),
             table_names=[table] if table else tables,
             panel=panel,
             options=ReadOptions(
@@ -452,49 +499,6 @@ class Lake:
 
     def __repr__(self) -> str:
         return f"<lakeq.Lake {self.settings.lake}>"
-
-
-def _chosen(
-    objects: Sequence[str | Path],
-    places: Sequence[Mapping[str, Sequence[str]]],
-    start: Moment | None,
-    end: Moment | None,
-    keys: str,
-    *,
-    new_only: bool,
-) -> Sequence[str] | Selection:
-    """The objects named, or what is asked of the archive."""
-    from lakeq.convert.select import Selection
-    from lakeq.keys import Wanted
-
-    if not (places or start or end or keys or new_only):
-        if not objects:
-            raise UsageError("no object is named", "the ingest", "name objects, or place and time")
-        return [str(given) for given in objects]
-    if objects:
-        what = "objects are named, and chosen by place or time as well"
-        raise UsageError(what, "the ingest", "do one or the other")
-    wanted = [Wanted.of(place, start, end) for place in places or [{}]]
-    return Selection(wanted[0], keys, new_only, tuple(wanted[1:]))
-
-
-def _places(
-    site: str | Sequence[str], path_row: str | Sequence[str]
-) -> list[Mapping[str, Sequence[str]]]:
-    """Fields of keys: those of all sites, or of each path and row, as archives write them."""
-    sites = (site,) if isinstance(site, str) and site else tuple(site)
-    pairs = (path_row,) if isinstance(path_row, str) and path_row else tuple(path_row)
-    if not pairs:
-        return [{"site": sites}] if sites else []
-    if sites:
-        raise UsageError("both sites and paths and rows are named", "the ingest", "name one kind")
-    found: list[Mapping[str, Sequence[str]]] = []
-    for pair in pairs:
-        path, slash, row = pair.partition("/")
-        if not (slash and path.isdigit() and row.isdigit()):
-            raise UsageError(f"no path and row: {pair!r}", "the ingest", "write 28/30 or 028/030")
-        found.append({"path": [f"{int(path):03d}"], "row": [f"{int(row):03d}"]})
-    return found
 
 
 def new_catalog(  # what the command line gives, one by one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,10 @@ from lakeq.errors import NotFound, UnknownName, UsageError
 from lakeq.keys import KeyTemplate, Wanted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lakeq.catalog import Dataset
+    from lakeq.keys import Moment
     from lakeq.storage import SourceObject, Storage
 
 
@@ -26,6 +29,46 @@ class Selection:
     keys: str = ""
     new_only: bool = False
     others: tuple[Wanted, ...] = ()
+
+
+def chosen(
+    objects: Sequence[str | Path],
+    places: Sequence[Mapping[str, Sequence[str]]],
+    start: Moment | None,
+    end: Moment | None,
+    keys: str,
+    *,
+    new_only: bool,
+) -> Sequence[str] | Selection:
+    """The objects named, or what is asked of the archive."""
+    if not (places or start or end or keys or new_only):
+        if not objects:
+            raise UsageError("no object is named", "the ingest", "name objects, or place and time")
+        return [str(given) for given in objects]
+    if objects:
+        what = "objects are named, and chosen by place or time as well"
+        raise UsageError(what, "the ingest", "do one or the other")
+    wanted = [Wanted.of(place, start, end) for place in places or [{}]]
+    return Selection(wanted[0], keys, new_only, tuple(wanted[1:]))
+
+
+def places(
+    site: str | Sequence[str], path_row: str | Sequence[str]
+) -> list[Mapping[str, Sequence[str]]]:
+    """Fields of keys: those of all sites, or of each path and row, as archives write them."""
+    sites = (site,) if isinstance(site, str) and site else tuple(site)
+    pairs = (path_row,) if isinstance(path_row, str) and path_row else tuple(path_row)
+    if not pairs:
+        return [{"site": sites}] if sites else []
+    if sites:
+        raise UsageError("both sites and paths and rows are named", "the places", "name one kind")
+    found: list[Mapping[str, Sequence[str]]] = []
+    for pair in pairs:
+        path, slash, row = pair.partition("/")
+        if not (slash and path.isdigit() and row.isdigit()):
+            raise UsageError(f"no path and row: {pair!r}", "the places", "write 28/30 or 028/030")
+        found.append({"path": [f"{int(path):03d}"], "row": [f"{int(row):03d}"]})
+    return found
 
 
 def selected(dataset: Dataset, storage: Storage, selection: Selection) -> Iterator[SourceObject]:
