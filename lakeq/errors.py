@@ -103,6 +103,10 @@ class BadSource(LakeqError):
     exit_code = 7
 
 
+class SourceChanged(BadSource):
+    """A raw object that became another version while it was read; reading it anew helps."""
+
+
 class BadCatalog(LakeqError):
     """A catalog file that breaks the schema; `where` names file and line."""
 

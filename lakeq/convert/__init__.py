@@ -64,7 +64,7 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     """
     started = time.perf_counter()
     dataset = widened(dataset, storage, objects, keep=not dry_run)
-    job = Job(lake, storage, dataset, _chosen(dataset, table_names), panel, progress)
+    job = Job(lake, storage, dataset, chosen(dataset, table_names), panel, progress)
     job.options = options or ReadOptions()
     sources = job.sources(objects)
     if dry_run:
@@ -78,7 +78,7 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     return job.report(time.perf_counter() - started)
 
 
-def _chosen(dataset: Dataset, names: Sequence[str] | None) -> dict[str, Table]:
+def chosen(dataset: Dataset, names: Sequence[str] | None) -> dict[str, Table]:
     """The tables to fill, by name, without that of the samples and without slices."""
     samples = samples_table(dataset)
     for name in names or ():
@@ -203,17 +203,21 @@ class Job:
         self._bytes += sum(file.size_bytes for file in batch.files)
 
     def tables_of(self, source: SourceObject) -> dict[str, Table]:
-        """The chosen tables that `source` fills: those of its one format.
+        """The chosen tables that `source` fills; see `tables_at`."""
+        return self.tables_at(source.uri)
+
+    def tables_at(self, uri: str) -> dict[str, Table]:
+        """The chosen tables that the object at `uri` fills: those of its one format.
 
         Where the dataset has several formats, the object's name decides which.
         """
         names = sorted({table.format for table in self.tables.values()})
         if len(names) > 1:
-            names = sorted({t.format for t in self.tables.values() if _named_by(t, source)})
+            names = sorted({t.format for t in self.tables.values() if _named_by(t, uri)})
         if len(names) != 1:
             what = f"cannot tell which tables of {self.dataset.name} the object fills"
             choice = ", ".join(table.qualified for table in self.tables.values())
-            raise UsageError(what, source.uri, f"name one table: {choice or 'there is none'}")
+            raise UsageError(what, uri, f"name one table: {choice or 'there is none'}")
         return {name: table for name, table in self.tables.items() if table.format == names[0]}
 
     @cached_property
@@ -242,8 +246,8 @@ class Job:
         return samples, unknown
 
 
-def _named_by(table: Table, source: SourceObject) -> bool:
-    name = source.uri.rpartition("/")[2]
+def _named_by(table: Table, uri: str) -> bool:
+    name = uri.rpartition("/")[2]
     return any(fnmatchcase(name, pattern.rpartition("/")[2]) for pattern in table.objects)
 
 

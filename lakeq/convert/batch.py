@@ -17,8 +17,9 @@ from lakeq.convert.report import ObjectReport
 from lakeq.convert.samples import NOT_IN_PANEL, Roster, known_samples
 from lakeq.convert.sink import Sink
 from lakeq.convert.things import Converted, Decision, TableDecision, Things, decide
-from lakeq.errors import UsageError
+from lakeq.errors import LakeqError, UsageError
 from lakeq.formats import ReadContext, Sample
+from lakeq.lake.versions import Claim, Outdated, Version
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lakeq.lake.session import Session
     from lakeq.storage import SourceObject
 
+Failed = Callable[["SourceObject", LakeqError], None]
 ROUNDS = 5  # preparations again because another writer changed the samples
 DECISIONS = 30  # or brought objects of the same things
 _FILES_PER_OBJECT = 1000  # numbers apart from object to object, so that files sort by object
@@ -41,7 +43,7 @@ class Batch:
 
     def __init__(self, job: Job, session: Session) -> None:
         self._job = job
-        self._session = session
+        self.session = session
         self._lake = job.lake
         self._roster = Roster(known_samples(job.lake, job.samples_table))
         self._writers: dict[str, TableWriter] = {}
@@ -52,24 +54,49 @@ class Batch:
         self.notes: Counter[str] = Counter()
         self.snapshots: dict[str, int] = {}
         self.files: list[NewFile] = []
+        self.claims: dict[str, Claim] = {}  # by object; those not in it take place in any case
+        self.removed: set[str] = set()  # objects that are gone, whose rows go
 
-    def convert_all(self, sources: Sequence[SourceObject]) -> None:
-        """Read the objects and write their files, as many at once as the format allows."""
+    def convert_all(self, sources: Sequence[SourceObject], failed: Failed | None = None) -> None:
+        """Read the objects and write their files, as many at once as the format allows.
+
+        An object that cannot be taken is told to `failed`, if given, and the others go on.
+        """
         wanted = self._unread(sources)
         at_once = self._at_once(wanted)
         if at_once == 1:
             for number, source in enumerate(wanted):
-                self._keep(self._convert(source, number))
+                self._keep(partial(self._convert, source, number), source, failed)
             return
         with ThreadPoolExecutor(at_once) as pool:
             futures = [pool.submit(self._convert, s, n) for n, s in enumerate(wanted)]
             try:
-                for future in futures:
-                    self._keep(future.result())
+                for source, future in zip(wanted, futures, strict=True):
+                    self._keep(future.result, source, failed)
             except BaseException:
                 for future in futures:
                     future.cancel()
                 raise
+
+    def absorb(self, other: Batch) -> None:
+        """Take over what `other`, of the same job's dataset and without samples, converted."""
+        self._converted += other._converted
+        self._left += other._left
+        self.files += other.files
+        self.notes.update(other.notes)
+        self.claims |= other.claims
+        self.removed |= other.removed
+
+    def drop(self, uris: Collection[str]) -> None:
+        """Give up what was converted of these objects, and delete their files."""
+        gone = [item for item in self._converted if item.source.uri in uris]
+        self._converted = [item for item in self._converted if item.source.uri not in uris]
+        self._left = [(source, stays) for source, stays in self._left if source.uri not in uris]
+        paths = {file.path for item in gone for files in item.files.values() for file in files}
+        self._lake.delete(file for file in self.files if file.path in paths)
+        self.files = [file for file in self.files if file.path not in paths]
+        self.claims = {uri: claim for uri, claim in self.claims.items() if uri not in uris}
+        self.removed -= set(uris)
 
     def _at_once(self, sources: Collection[SourceObject]) -> int:
         reader = self._job.reader
@@ -107,7 +134,16 @@ class Batch:
                 wanted[identity.key, identity.part] = source
         return list(wanted.values())
 
-    def _keep(self, item: Converted) -> None:
+    def _keep(
+        self, convert: Callable[[], Converted], source: SourceObject, failed: Failed | None
+    ) -> None:
+        try:
+            item = convert()
+        except LakeqError as error:
+            if failed is None:
+                raise
+            failed(source, error)
+            return
         self._converted.append(item)
         self.files += [file for files in item.files.values() for file in files]
 
@@ -133,7 +169,7 @@ class Batch:
         source, tables = item.source, item.tables
         reader = formats.get(next(iter(tables.values())).format)
         aside = _Aside(reader, item)
-        with TemporaryDirectory(dir=self._session.scratch) as folder:
+        with TemporaryDirectory(dir=self.session.scratch) as folder:
             context = ReadContext(
                 dataset=self._job.dataset,
                 temp_dir=Path(folder),
@@ -160,7 +196,7 @@ class Batch:
     def _writer(self, table: Table) -> TableWriter:
         with self._lock:
             if table.name not in self._writers:
-                self._writers[table.name] = self._lake.writer(table, self._session)
+                self._writers[table.name] = self._lake.writer(table, self.session)
             return self._writers[table.name]
 
     def commit(self) -> bool:
@@ -174,9 +210,14 @@ class Batch:
             made: list[NewFile] = []
             changes = list(self._changes(decision, things, made))
             samples = list(self._samples())
+            claims = self._claims()
             try:
-                if changes or samples:
-                    self.snapshots = self._lake.commit_all([*changes, *samples], self._session)
+                if changes or samples or claims:
+                    together = [*changes, *samples]
+                    self.snapshots = self._lake.commit_all(together, self.session, claims)
+            except Outdated:
+                self._lake.delete([*made, *(f for c in samples for f in c.files)])
+                raise
             except Overtaken:
                 self._lake.delete(made)
                 self._lake.delete(file for change in samples for file in change.files)
@@ -187,6 +228,19 @@ class Batch:
                 self._settle(decision, things, [*made, *(f for c in samples for f in c.files)])
                 return True
         return False
+
+    def _claims(self) -> dict[str, list[Claim]]:
+        """What the commit says of the objects on S3: the versions that are in the lake then."""
+        sources = [item.source for item in self._converted] + [source for source, _ in self._left]
+        claims = {s.uri: self._own_claim(s) for s in sources if s.uri.startswith("s3://")}
+        claims |= self.claims
+        return {self._job.dataset.name: list(claims.values())} if claims else {}
+
+    def _own_claim(self, source: SourceObject) -> Claim:
+        options = self._job.options
+        tables = frozenset(self._job.tables_of(source))
+        version = Version(source.uri, source.version, source.version_id, tables=tables)
+        return Claim(version, forget=bool(options.regions) or options.samples is not None)
 
     def _settle(self, decision: Decision, things: Things, more: Sequence[NewFile]) -> None:
         """After the commit: drop what was not taken, and report; `things` were there before."""
@@ -210,6 +264,10 @@ class Batch:
 
     def _changes(self, decision: Decision, things: Things, made: list[NewFile]) -> Iterator[Change]:
         """What the commit does to each table; new files that it makes for that go to `made`."""
+        for uri in self.removed:
+            for name in things.uris.get(uri, set()) & self._job.tables.keys():
+                if self._job.tables[name].replace == "source":
+                    decision.table(name).sources.add(uri)
         self._add_summaries(decision, things, made)
         for name, table in decision.tables.items():
             described = self._job.tables.get(name) or convert_parts.parts_table(self._job.dataset)

@@ -28,6 +28,7 @@ class Outcome:
 
     status: Status
     reason: str = ""
+    throttled: bool = False  # a service that is not there or asks for less: others will meet it too
 
     @property
     def settled(self) -> bool:

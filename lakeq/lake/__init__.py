@@ -18,6 +18,7 @@ from lakeq._packed_files import PackedFiles
 from lakeq.errors import BadLake, LakeqError, NotFound, StorageUnavailable, UsageError
 from lakeq.lake.pointers import Pointers, Stamp, split
 from lakeq.lake.side import Side, SideFiles, from_milliseconds, milliseconds
+from lakeq.lake.versions import Claim, Outdated, Version
 from lakeq.snapshot import DataFile, SnapshotInfo, TableSnapshot
 
 if TYPE_CHECKING:
@@ -158,6 +159,14 @@ class IcebergLake:
             return WarehouseIO(self._settings.s3)
         return WarehouseIO(self._settings.s3, session.record)
 
+    def versions(self, dataset: str, uris: Collection[str]) -> dict[str, Version]:
+        """The versions of raw objects that the lake holds, of those among `uris` that it knows."""
+        return self._pointers.versions(dataset, uris)
+
+    def all_versions(self, dataset: str, prefix: str = "") -> Iterator[Version]:
+        """Every version of a dataset's objects whose URIs begin with `prefix`, by URI."""
+        return self._pointers.all_versions(dataset, prefix)
+
     # Writing.
 
     def create(self) -> str:
@@ -247,23 +256,28 @@ class IcebergLake:
         return self.commit_all([change])[table.qualified]
 
     def commit_all(
-        self, changes: Sequence[Change], session: Session | None = None
+        self,
+        changes: Sequence[Change],
+        session: Session | None = None,
+        claims: Mapping[str, Sequence[Claim]] | None = None,
     ) -> dict[str, int]:
         """Make several tables' changes current at one instant; returns their snapshot ids.
 
         Readers see all of it or none. A commit that another writer overtakes is prepared again,
         30 times at the most. Raises `Overtaken` for a change whose `base` is no longer current.
+        `claims` say, by dataset, which versions of raw objects are there then; `Outdated` is
+        raised when another writer was there first.
         """
         if session is None:
             with self.session() as own:
-                return self.commit_all(changes, own)
+                return self.commit_all(changes, own, claims)
         remains = self._remainders(session)
         taken: list[NewFile] = []
         try:
             for attempt in range(COMMIT_ATTEMPTS):
                 if attempt:
                     _wait(attempt)
-                staged = self._try_commit(changes, session, remains)
+                staged = self._try_commit(changes, session, remains, claims or {})
                 if staged is not None:
                     taken = [file for state in staged for file in state.made]
                     return {state.name: state.snapshot_id for state in staged}
@@ -280,7 +294,11 @@ class IcebergLake:
         )
 
     def _try_commit(
-        self, changes: Sequence[Change], session: Session, remains: Remainders
+        self,
+        changes: Sequence[Change],
+        session: Session,
+        remains: Remainders,
+        claims: Mapping[str, Sequence[Claim]],
     ) -> list[Staged] | None:
         from lakeq.lake.commit import stage
 
@@ -294,9 +312,14 @@ class IcebergLake:
         made = [file for state in staged for file in state.made]
         new = [file for change in changes for file in change.files] + made
         sums = files.sums | {file.path: file.checksum for file in new if file.checksum}
-        if not self._pointers.switch([state.switch for state in staged if state.switch], sums):
+        switches = [state.switch for state in staged if state.switch]
+        try:
+            if not self._pointers.switch(switches, sums, claims):
+                files.discard()
+                return None
+        except Outdated:
             files.discard()
-            return None
+            raise
         for change, state in zip(changes, staged, strict=True):
             if state.switch:
                 self._remember(change, state)

@@ -32,6 +32,7 @@ from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
+from lakeq.config import VERSION
 from lakeq.errors import BadLake, LakeqError, StorageUnavailable
 from lakeq.lake.io import WarehouseIO
 from lakeq.lake.metrics import leaves, of_footer, serialized
@@ -56,6 +57,7 @@ Contents = Mapping[str, Sequence[tuple[str, int]]]  # file -> objects with their
 Remains = Callable[["Table", DataFile, frozenset[str]], NewFile]
 
 WHY = "lakeq.why"  # in a snapshot's summary
+MADE_BY = "lakeq.version"  # in a snapshot's summary
 MANIFEST_BYTES = 8 << 20
 MERGE_AT_MANIFESTS = 20  # 300 single commits grew from 29 to 960 ms without merging (DESIGN.md)
 
@@ -263,7 +265,7 @@ def stage(catalog: StagingCatalog, change: Change) -> Staged:
     added = tuple(data_files(metadata, (*change.files, *made)))
     if removed or added:
         operation = Operation.OVERWRITE if removed else Operation.APPEND
-        why = {WHY: change.why} if change.why else {}
+        why = {MADE_BY: VERSION} | ({WHY: change.why} if change.why else {})
         producer = _Replace(
             operation, transaction, catalog.files, uuid.uuid4(), snapshot_properties=why
         )

@@ -11,12 +11,14 @@ from __future__ import annotations
 import sqlite3
 import sys
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lakeq.config import VERSION
 from lakeq.errors import AccessDenied, BadLake, LakeqError, StorageUnavailable, UsageError
+from lakeq.lake import versions as lake_versions
 
 FILE_NAME = "catalog.db"
 CATALOG_NAME = "lakeq"
@@ -138,14 +140,20 @@ class Pointers:
         return {str(name): str(location) for name, location in rows}
 
     def switch(
-        self, switches: Sequence[Switch], sums: Mapping[str, Checksum] | None = None
+        self,
+        switches: Sequence[Switch],
+        sums: Mapping[str, Checksum] | None = None,
+        claims: Mapping[str, Sequence[lake_versions.Claim]] | None = None,
     ) -> bool:
         """Make all the steps in one transaction, or none: False when another writer was first.
 
-        `sums` are the checksums of the files that the steps bring, by path; they are kept with
-        the same transaction.
+        `sums` are the checksums of the files that the steps bring, by path, `claims` what the
+        steps make of raw objects, by dataset; both are kept with the same transaction. Raises
+        `Outdated` when a claim does not stand, and nothing is done.
         """
         with self._transaction() as connection:
+            for dataset, made in (claims or {}).items():
+                lake_versions.apply(connection, dataset, made, VERSION)
             if all(self._step(connection, switch) for switch in switches):
                 if sums:
                     connection.execute(_SUMS)  # a lake made before checksums has no table for them
@@ -174,6 +182,20 @@ class Pointers:
         query = "SELECT crc32s FROM lakeq_chunk_sums WHERE path = ?"
         chunks: list[Any] = self._read(query, (path,))
         return _checksum(rows[0], chunks[0][0] if chunks else b"")
+
+    def versions(self, dataset: str, uris: Collection[str]) -> dict[str, lake_versions.Version]:
+        """The versions of raw objects that the lake holds, of those among `uris` that it knows."""
+        rows = (row for query in lake_versions.queries(dataset, uris) for row in self._read(*query))
+        return {found.uri: found for found in map(lake_versions.version, rows)}
+
+    def all_versions(self, dataset: str, prefix: str = "") -> Iterator[lake_versions.Version]:
+        """Every version of a dataset's objects whose URIs begin with `prefix`, by URI."""
+        query = (
+            f"SELECT {lake_versions.COLUMNS} FROM lakeq_versions"  # noqa: S608  # a constant
+            " WHERE dataset = ? AND substr(uri, 1, ?) = ? ORDER BY uri"
+        )
+        rows = self._read(query, (dataset, len(prefix), prefix))
+        yield from map(lake_versions.version, rows)
 
     def seen(self) -> dict[str, Stamp]:
         """What the local data files were when they were last found whole, by path."""
@@ -217,7 +239,7 @@ class Pointers:
         except OSError as error:
             raise os_error(error, f"cannot make the lake: {error.strerror}", folder) from error
 
-    def _read(self, sql: str, values: Sequence[str] = ()) -> list[tuple[object, ...]]:
+    def _read(self, sql: str, values: Sequence[str | int] = ()) -> list[tuple[object, ...]]:
         if self.path.parent.exists() and not self.path.parent.is_dir():
             where = str(self.path.parent)
             raise UsageError("the lake is not a folder", where, "name a folder: --lake")

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
@@ -21,6 +22,7 @@ from lakeq.errors import (
     BadSource,
     LakeqError,
     NotFound,
+    SourceChanged,
     StorageUnavailable,
     UsageError,
 )
@@ -54,13 +56,18 @@ class SourceObject:
     """One version of one raw object.
 
     `version` is the etag on S3 and HTTPS, and size and mtime for a local file; every read is
-    pinned to it and raises `BadSource` when the object changed or came short.
+    pinned to it and raises `BadSource` when the object changed or came short. `version_id` is
+    that of a versioned bucket, `modified` the time that S3 tells, UTC, `crc32` the checksum of the
+    whole object in base64, where it was asked for and S3 has one.
     """
 
     uri: str
     size_bytes: int
     version: str
     reader: Reader
+    version_id: str = ""
+    modified: datetime | None = None
+    crc32: str = ""
 
     def open(self) -> BinaryIO:
         """A sequential stream over the whole object; closing it releases the connection."""
@@ -111,12 +118,21 @@ class Storage:
             found.update((source.uri, source) for source in matches)
         return list(found.values())
 
-    def listed(self, prefix: str, tables: Collection[Table] = ()) -> Iterator[SourceObject]:
+    def listed(
+        self, prefix: str, tables: Collection[Table] = (), after: str = ""
+    ) -> Iterator[SourceObject]:
         """The objects whose s3:// URIs begin with `prefix`, by key, page by page.
 
-        They are pinned to the etags that the listing tells: none is asked for by itself.
+        They are pinned to the etags that the listing tells: none is asked for by itself. `after`
+        is a URI to begin behind.
         """
-        yield from self._buckets.listed(prefix, tables)
+        yield from self._buckets.listed(prefix, tables, after)
+
+    def version(
+        self, uri: str, tables: Collection[Table] = (), version_id: str = ""
+    ) -> SourceObject:
+        """The object at an s3:// URI with its checksum: as it is now, or one version of it."""
+        return self._buckets.source(uri, tables, version_id, checked=True)
 
     def beside(self, prefix: str, tables: Collection[Table] = ()) -> dict[str, int]:
         """The objects of one folder, on S3 or disk, whose URIs begin with `prefix`: their sizes.
@@ -263,9 +279,9 @@ class _LocalStream(io.RawIOBase):
         super().close()
 
 
-def changed(uri: str) -> BadSource:
+def changed(uri: str) -> SourceChanged:
     """The error for an object that is no longer the version that was pinned."""
-    return BadSource("the object changed while it was read", uri, "run the command again")
+    return SourceChanged("the object changed while it was read", uri, "run the command again")
 
 
 def exactly(read: Callable[[int], bytes], length: int, uri: str, offset: int) -> bytes:

@@ -104,15 +104,28 @@ class Buckets:
         self._settings = settings
         self._clients: dict[tuple[bool, str], Any] = {}
 
-    def source(self, uri: str, tables: Collection[Table] = ()) -> SourceObject:
-        """The object at s3://bucket/key as it is now; raises the errors of `called`."""
+    def source(
+        self,
+        uri: str,
+        tables: Collection[Table] = (),
+        version_id: str = "",
+        *,
+        checked: bool = False,
+    ) -> SourceObject:
+        """The object at s3://bucket/key as it is now, or one version; raises those of `called`.
+
+        With `checked` its checksum is asked for.
+        """
         bucket, key = split_uri(uri)
         if not key:
             raise UsageError("a bucket is not an object", uri, f"name a key: s3://{bucket}/KEY")
         access = self.access(bucket, tables)
         arguments = {"Bucket": bucket, "Key": key, **payer(access)}
+        if version_id:
+            arguments["VersionId"] = version_id
         client = self.client(access, self._region(bucket, tables))
-        head = called(partial(client.head_object, **arguments), uri, access)
+        more = {"ChecksumMode": "ENABLED"} if checked else {}
+        head = called(partial(client.head_object, **arguments, **more), uri, access)
         return _source(client, uri, access, head, arguments)
 
     def matches(self, pattern: str, tables: Collection[Table] = ()) -> Iterator[SourceObject]:
@@ -131,29 +144,33 @@ class Buckets:
         """The keys that begin with `prefix`, in S3's order."""
         return (item["Key"] for item in self._items(bucket, prefix, tables))
 
-    def listed(self, prefix: str, tables: Collection[Table] = ()) -> Iterator[SourceObject]:
+    def listed(
+        self, prefix: str, tables: Collection[Table] = (), after: str = ""
+    ) -> Iterator[SourceObject]:
         """The objects below s3://bucket/prefix as the listing has them, without one more request.
 
-        Markers of folders are left out.
+        Markers of folders are left out, and what does not come behind the URI `after`.
         """
         bucket, key_prefix = split_uri(prefix)
         access = self.access(bucket, tables)
         client = self.client(access, self._region(bucket, tables))
-        for item in self._items(bucket, key_prefix, tables):
+        for item in self._items(bucket, key_prefix, tables, split_uri(after)[1] if after else ""):
             key = item["Key"]
             if not key.endswith("/"):
                 uri = f"s3://{bucket}/{key}"
-                head = {"ContentLength": item["Size"], "ETag": item["ETag"]}
+                head = {"ContentLength": item["Size"], **item}
                 arguments = {"Bucket": bucket, "Key": key, **payer(access)}
                 yield _source(client, uri, access, head, arguments)
 
     def _items(
-        self, bucket: str, prefix: str, tables: Collection[Table]
+        self, bucket: str, prefix: str, tables: Collection[Table], after: str = ""
     ) -> Iterator[Mapping[str, Any]]:
         access = self.access(bucket, tables)
         client = self.client(access, self._region(bucket, tables))
         uri = f"s3://{bucket}/{prefix}"
         arguments: dict[str, str] = {"Bucket": bucket, "Prefix": prefix, **payer(access)}
+        if after:
+            arguments["StartAfter"] = after
         while True:
             page = called(partial(client.list_objects_v2, **arguments), uri, access)
             yield from page.get("Contents", ())
@@ -242,7 +259,11 @@ def _source(
         arguments = {**arguments, "VersionId": version}
     size = int(head["ContentLength"])
     pin = _Pin(client, uri, access, size, head["ETag"], arguments)
-    return SourceObject(uri, size, head["ETag"].strip('"'), pin)
+    told = arguments.get("VersionId", "")
+    crc32 = head.get("ChecksumCRC32", "") if head.get("ChecksumType") != "COMPOSITE" else ""
+    etag = head["ETag"].strip('"')
+    crc32 = "" if "-" in crc32 else crc32  # of the parts, as older uploads have it
+    return SourceObject(uri, size, etag, pin, told, head.get("LastModified"), crc32)
 
 
 @cache
