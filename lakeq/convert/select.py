@@ -30,6 +30,11 @@ class Selection:
     new_only: bool = False
     others: tuple[Wanted, ...] = ()
 
+    @property
+    def wishes(self) -> tuple[Wanted, ...]:
+        """All that is asked for."""
+        return (self.wanted, *self.others)
+
 
 def chosen(
     objects: Sequence[str | Path],
@@ -76,10 +81,10 @@ def selected(dataset: Dataset, storage: Storage, selection: Selection) -> Iterat
 
     Raises `UsageError` and `UnknownName` before anything is listed, `NotFound` when there is none.
     """
-    template = _template(dataset, selection)
+    template = template_of(dataset, selection)
     folders = {
         (number, prefix): wanted
-        for number, wanted in enumerate((selection.wanted, *selection.others))
+        for number, wanted in enumerate(selection.wishes)
         for prefix in template.prefixes(wanted)
     }
     return _listed(dataset, storage, template, folders)
@@ -105,7 +110,8 @@ def _listed(
         raise NotFound("no object of the archive is of that place and time", where, hint)
 
 
-def _template(dataset: Dataset, selection: Selection) -> KeyTemplate:
+def template_of(dataset: Dataset, selection: Selection) -> KeyTemplate:
+    """The template of keys that a selection means; raises `UsageError` and `UnknownName`."""
     text = selection.keys
     if "://" not in text:
         if not dataset.keys:

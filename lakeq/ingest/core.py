@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from lakeq.convert import Job, chosen
 from lakeq.convert.batch import Batch
@@ -35,19 +35,29 @@ from lakeq.lake.versions import Claim, Outdated, Version
 
 if TYPE_CHECKING:
     from lakeq.catalog import Dataset
-    from lakeq.convert import ObjectReport
     from lakeq.ingest.messages import Event
     from lakeq.lake import IcebergLake
     from lakeq.lake.session import Session
     from lakeq.storage import SourceObject, Storage
 
 Deleted = Literal["remove", "keep"]
-Done = Callable[[Sequence["ObjectReport"], Mapping[str, int], float], None]
 TRIES = 8  # of one object that keeps changing while it is read or committed
 MAX_OBJECT_BYTES = 2 << 30
 IN_FLIGHT_BYTES = 1 << 30  # of raw objects being read at the same time; a larger one goes alone
 MAX_GROUP = 100  # objects in one commit
 _PATIENCE_S = 20.0  # for another worker that is at the same object, before both go on
+
+
+class Account(Protocol):
+    """Who keeps account of what is spent."""
+
+    def begin(self) -> None:
+        """Something is about to be read; raises `BudgetRefused` when it may not be."""
+        ...
+
+    def committed(self, batch: Batch, seconds: float) -> None:
+        """A batch was committed; `seconds` is the time of its commit."""
+        ...
 
 
 class LeaseLost(LakeqError):
@@ -106,7 +116,7 @@ class Ingester:
         storage: Storage,
         dataset: Dataset,
         options: Options | None = None,
-        done: Done | None = None,
+        account: Account | None = None,
     ) -> None:
         self.lake = lake
         self.storage = storage
@@ -114,7 +124,7 @@ class Ingester:
         self.options = options or Options()
         self.store = Store(lake.folder)
         self.counted = Counted()
-        self._done = done
+        self._account = account
         self._names = chosen(dataset, self.options.tables)
         self._queue: list[_Ready] = []
         self._queued = threading.Lock()
@@ -184,7 +194,7 @@ class Ingester:
         if not version.revision:
             return None
         told = relation(item.event, _held(version))
-        whole = version.removed or self._tables(item.uri) <= version.tables
+        whole = version.removed or self.tables_at(item.uri) <= version.tables
         if told == "older":
             return Outcome("stale", f"the lake has a newer version of {item.uri}")
         if told == "same" and whole:
@@ -207,7 +217,8 @@ class Ingester:
             return Outcome("duplicate")
         return None
 
-    def _tables(self, uri: str) -> frozenset[str]:
+    def tables_at(self, uri: str) -> frozenset[str]:
+        """The names of the tables that the object at `uri` fills."""
         return frozenset(self._job().tables_at(uri))
 
     def _job(self) -> Job:
@@ -245,6 +256,8 @@ class Ingester:
         work = [item for item in items if item.outcome is None]
         if not work:
             return
+        if self._account is not None:
+            self._account.begin()
         total = sum(item.source.size_bytes for item in work if item.source)
         job = self._job()
         with suppress(_Leftovers), ExitStack() as stack:
@@ -288,7 +301,7 @@ class Ingester:
             item.outcome = Outcome("poison", f"{what}: see --max-object")
             return
         held = item.held
-        whole = self._tables(item.uri) <= held.tables
+        whole = self.tables_at(item.uri) <= held.tables
         if held.revision and not held.removed and held.etag == found.version and whole:
             item.outcome = Outcome("duplicate")
             return
@@ -320,7 +333,7 @@ class Ingester:
         named = event.kind == "created" and event.etag in ("", source.version)
         same = named and (not event.version_id or event.version_id == source.version_id)
         sequencer = event.sequencer if same else ""
-        tables = self._tables(item.uri)
+        tables = self.tables_at(item.uri)
         if item.held.etag == source.version:
             tables |= item.held.tables
         return Version(item.uri, source.version, source.version_id, sequencer, tables)
@@ -403,8 +416,8 @@ class Ingester:
                 for item in member.items:
                     item.outcome = item.outcome or outcome
             return
-        if self._done is not None and batch.reports:
-            self._done(batch.reports, batch.snapshots, time.perf_counter() - started)
+        if self._account is not None and batch.reports:
+            self._account.committed(batch, time.perf_counter() - started)
 
     def _still_held(self, member: _Ready) -> bool:
         """Drop the objects whose lease was lost meanwhile."""
