@@ -33,7 +33,14 @@ MAX_TOLD = 20  # lines about objects that hold the same thing; --report json has
 
 
 class _Ingest(CommandWithMore):
-    BELOW: ClassVar = {"template": "ingest_template"}
+    BELOW: ClassVar = {
+        "watch": "ingest_watch",
+        "backfill": "ingest_backfill",
+        "reconcile": "ingest_backfill",
+        "dlq": "ingest_dlq",
+        "status": "ingest_status",
+        "template": "ingest_template",
+    }
 
 
 @click.command(cls=_Ingest)

@@ -157,7 +157,14 @@ class Ingester:
             for item in items:
                 item.outcome = item.outcome or outcome_of(error)
         by_uri = {item.uri: item for item in items}
-        return [_told(event, by_uri[event.uri]) for event in events]
+        found: list[Outcome] = []
+        told: set[str] = set()  # objects of which the event that was followed has its outcome
+        for event in events:
+            item = by_uri[event.uri]
+            first = event == item.event and item.uri not in told
+            told |= {item.uri} if first else set()
+            found.append(_told(event, item, first=first))
+        return found
 
     # Step 1: what is to be read
 
@@ -503,11 +510,11 @@ def _held(version: Version) -> Held:
     return Held(version.etag, version.version_id, version.sequencer, version.removed)
 
 
-def _told(event: Event, item: _Item) -> Outcome:
+def _told(event: Event, item: _Item, *, first: bool) -> Outcome:
     """The outcome of one of several events of an object: that of the newest, or next to it."""
     outcome = item.outcome
     assert outcome is not None
-    if event == item.event or not outcome.settled or outcome.status in ("duplicate", "stale"):
+    if first or not outcome.settled or outcome.status in ("duplicate", "stale"):
         return outcome
     same = (event.etag, event.kind, event.version_id) == (
         item.event.etag,

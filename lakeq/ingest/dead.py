@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from lakeq.errors import NotFound, StorageUnavailable
@@ -82,8 +83,8 @@ def retry(
             wanted = [m for m in got if _is_among(m, identifiers)]
             left += [m for m in got if m not in wanted]
             for message in islice(wanted, most - count):
-                _patiently(lambda m=message: queue.send(m.body), pace, sleep)
-                _patiently(lambda m=message: dead.delete(m), pace, sleep)
+                _patiently(partial(queue.send, message.body), pace, sleep)
+                _patiently(partial(dead.delete, message), pace, sleep)
                 count += 1
                 sleep(1 / per_second)
     finally:

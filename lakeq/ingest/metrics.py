@@ -23,10 +23,12 @@ class Metrics:
             hint = "pip install 'lakeq[ingest]'"
             raise UsageError("metrics need prometheus-client", "--metrics-port", hint) from error
         self.registry: CollectorRegistry = CollectorRegistry()
-        own = {"registry": self.registry}
         labels = {"dataset": dataset}
         self._events = Counter(
-            "lakeq_ingest_events", "Events by what became of them", ["dataset", "status"], **own
+            "lakeq_ingest_events",
+            "Events by what became of them",
+            ["dataset", "status"],
+            registry=self.registry,
         )
         self._dataset = dataset
         self._lag = Histogram(
@@ -34,16 +36,21 @@ class Metrics:
             "From an event to its rows",
             ["dataset"],
             buckets=LAGS_S,
-            **own,
+            registry=self.registry,
         ).labels(**labels)
         self._bytes = Counter(
-            "lakeq_ingest_read_bytes", "Raw bytes read", ["dataset"], **own
+            "lakeq_ingest_read_bytes", "Raw bytes read", ["dataset"], registry=self.registry
         ).labels(**labels)
         self._throttled = Counter(
-            "lakeq_ingest_throttled", "Times that a service asked for less", ["dataset"], **own
+            "lakeq_ingest_throttled",
+            "Times that a service asked for less",
+            ["dataset"],
+            registry=self.registry,
         ).labels(**labels)
         if depth is not None:
-            gauge = Gauge("lakeq_ingest_in_flight", "Messages at work", ["dataset"], **own)
+            gauge = Gauge(
+                "lakeq_ingest_in_flight", "Messages at work", ["dataset"], registry=self.registry
+            )
             gauge.labels(**labels).set_function(depth)
 
     def event(self, status: str, lag_s: float | None) -> None:
