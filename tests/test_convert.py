@@ -170,7 +170,7 @@ def test_a_large_table_is_written_in_several_row_groups_and_files(
     iceberg: IcebergLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lakeq.lake.parquet.BUFFER_BYTES", 20_000)
-    monkeypatch.setattr("lakeq.lake.parquet.FILE_BYTES", 10_000)
+    monkeypatch.setattr("lakeq.lake.layout.FILE_BYTES", 10_000)
     values = random_positions(9000)
     lines = "".join(f"22 {value} A 1\n" for value in values)
     ingest(iceberg, made(tmp_path, "a.txt", "#samples ann\n" + lines))

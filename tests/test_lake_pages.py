@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from datetime import UTC
 from typing import Any
 
@@ -51,6 +52,7 @@ KINDS: dict[str, tuple[pa.DataType, Any]] = {
     ),
 }
 DELTAS = ("pos", "near", "near_list.list.element", "degrees")
+ALIGNED = DELTAS
 LAYOUT = {"column_encoding": dict.fromkeys(DELTAS, "DELTA_BINARY_PACKED")}
 
 
@@ -71,9 +73,9 @@ ROWS = st.lists(
 )
 
 
-def write(table: pa.Table, group_rows: int) -> bytes:
+def write(table: pa.Table, group_rows: int, aligned: Collection[str] = ()) -> bytes:
     sink = pa.BufferOutputStream()
-    columns = parquet_columns.leaves(table.schema, LAYOUT)
+    columns = parquet_columns.leaves(table.schema, LAYOUT, aligned)
     assert columns is not None
     writer = pages.PageWriter(sink, columns, 3)
     for start in range(0, table.num_rows, group_rows):
@@ -111,14 +113,14 @@ def with_pyarrow(table: pa.Table, group_rows: int) -> bytes:
 
 
 @settings(max_examples=50, deadline=None)
-@given(ROWS, st.integers(1, 45), st.booleans())
+@given(ROWS, st.integers(1, 45), st.booleans(), st.sampled_from([(), ALIGNED]))
 def test_readers_get_back_what_was_written(
-    rows: list[dict[str, Any]], group_rows: int, sliced: bool
+    rows: list[dict[str, Any]], group_rows: int, sliced: bool, aligned: tuple[str, ...]
 ) -> None:
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     if sliced:  # arrays that begin inside their buffers, in several chunks
         table = pa.concat_tables([table.slice(1, 3), table.slice(4)])
-    data = write(table, group_rows)
+    data = write(table, group_rows, aligned)
     found = read(data)
     assert found.schema.equals(SCHEMA.with_metadata({"note": "text"}), check_metadata=True)
     assert found.to_pylist() == table.to_pylist()
@@ -173,11 +175,12 @@ def _large() -> pa.Table:
     return pa.table(list(columns.values()), schema=schema)
 
 
+@pytest.mark.parametrize("aligned", [(), ALIGNED])
 def test_columns_of_several_pages_are_read_by_pyarrow_and_duckdb(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, aligned: tuple[str, ...]
 ) -> None:
     table = _large()
-    data = write(table, table.num_rows)
+    data = write(table, table.num_rows, aligned)
     assert read(data).equals(table)
     assert facts(data) == facts(with_pyarrow(table, table.num_rows))
     path = tmp_path_factory.mktemp("pages") / "large.parquet"
@@ -189,6 +192,30 @@ def test_columns_of_several_pages_are_read_by_pyarrow_and_duckdb(
     assert connection.sql(query).fetchone() == (0,)
 
 
+def test_lists_of_sample_numbers_are_read_whole_and_filtered_by_duckdb(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    rng = np.random.default_rng(2)
+    n = 40_000
+    people = [np.flatnonzero(rng.random(2504) < 0.002) for _ in range(200)]
+    rows = [people[k] for k in rng.integers(0, 200, n)]
+    offsets = np.cumsum([0, *map(len, rows)]).astype(np.int32)
+    numbers = np.concatenate(rows).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers))
+    pos = np.concatenate([np.sort(rng.integers(1, 10**8, n // 2)) for _ in range(2)])
+    schema = pa.schema([SCHEMA.field("pos"), SCHEMA.field("near_list")])
+    table = pa.table([pa.array(pos), lists], schema=schema)
+    data, plain = write(table, n, ALIGNED), write(table, n)
+    assert read(data).equals(table)
+    assert len(data) < 0.65 * len(plain)  # that is what whole bytes are for
+    path = tmp_path_factory.mktemp("pages") / "lists.parquet"
+    path.write_bytes(data)
+    asked = f"select sum(len(near_list)), sum(list_sum(near_list)) from '{path}' where pos % 7 = 3"
+    kept = [row for row, at in zip(rows, pos, strict=True) if at % 7 == 3]
+    found = duckdb.connect().sql(asked).fetchone()
+    assert found == (sum(map(len, kept)), sum(int(row.sum()) for row in kept))
+
+
 @pytest.mark.parametrize(
     "count", [0, 1, 2, 33, DELTA_BLOCK, DELTA_BLOCK + 1, DELTA_BLOCK + 2, 1000]
 )
@@ -196,7 +223,8 @@ def test_differences_of_any_length_are_read(count: int) -> None:
     rng = np.random.default_rng(count)
     for low, high in ((0, 1), (-5, 5), (-(2**63), 2**63 - 1)):
         table = pa.table({"pos": pa.array(rng.integers(low, high, count, endpoint=True))})
-        assert read(write(table, max(count, 1)))["pos"].equals(table["pos"])
+        for aligned in ((), ALIGNED):
+            assert read(write(table, max(count, 1), aligned))["pos"].equals(table["pos"])
 
 
 def test_what_it_cannot_write_is_left_to_pyarrow() -> None:

@@ -122,7 +122,7 @@ def test_large_partitions_become_several_files_in_order(
     iceberg: IcebergLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lakeq.lake.parquet.BUFFER_BYTES", 10_000)
-    monkeypatch.setattr("lakeq.lake.parquet.FILE_BYTES", 1_000)
+    monkeypatch.setattr("lakeq.lake.layout.FILE_BYTES", 1_000)
     monkeypatch.setattr("lakeq.maintain.BATCH_ROWS", 100)
     numbers = shuffled(iceberg, objects=4, rows=1000)
     maintain(iceberg)

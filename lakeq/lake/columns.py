@@ -5,7 +5,7 @@ Source: Apache Parquet format 2.x, parquet.thrift (SchemaElement) and LogicalTyp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,8 @@ class Meaning:
 class Leaf:
     """One column of the file: of values, `nested` of lists of values, or a `part` of a struct.
 
-    `deltas` says that its numbers are packed as differences. `field_id` is the column's,
+    `deltas` says that its numbers are packed as differences, `aligned` that what is packed takes
+    whole bytes, because its values repeat in runs. `field_id` is the column's,
     `inner_id` that of the list's elements or of the struct's part.
     """
 
@@ -49,6 +50,7 @@ class Leaf:
     field_id: int = -1
     inner_id: int = -1
     deltas: bool = False
+    aligned: bool = False
 
     @property
     def path(self) -> list[str]:
@@ -63,8 +65,13 @@ class Leaf:
         return 3 if self.nested else 2 if self.part else 1
 
 
-def leaves(schema: pa.Schema, layout: Mapping[str, Any]) -> list[Leaf] | None:
-    """The columns of a file of `schema`; None when it has one that this writer cannot write."""
+def leaves(
+    schema: pa.Schema, layout: Mapping[str, Any], aligned: Collection[str] = ()
+) -> list[Leaf] | None:
+    """The columns of a file of `schema`; None when it has one that this writer cannot write.
+
+    `aligned` are paths of those that are packed in whole bytes.
+    """
     deltas = layout["column_encoding"] or {}
     found: list[Leaf] = []
     for column in schema:
@@ -73,7 +80,11 @@ def leaves(schema: pa.Schema, layout: Mapping[str, Any]) -> list[Leaf] | None:
             return None
         found += [part for part in parts if part is not None]
     return [
-        replace(leaf, deltas=".".join(leaf.path) in deltas and leaf.physical in {INT32, INT64})
+        replace(
+            leaf,
+            deltas=".".join(leaf.path) in deltas and leaf.physical in {INT32, INT64},
+            aligned=".".join(leaf.path) in aligned,
+        )
         for leaf in found
     ]
 

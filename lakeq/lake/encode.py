@@ -18,7 +18,8 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 Numbers = npt.NDArray[Any]  # of any whole type
 DELTA_BLOCK, DELTA_MINIBLOCKS = 128, 4
-_MINIBLOCK = DELTA_BLOCK // DELTA_MINIBLOCKS
+LIST_BLOCK = 512  # of aligned lists: fewer headers between equal runs
+_COMMON_LEAST = 1 << 15  # differences above its negative fit two bytes beside it
 _OVERHEAD_BYTES = 64  # headers and the last, incomplete group
 
 
@@ -99,17 +100,27 @@ def hybrid(values: Numbers, width: int, out: U8) -> int:
 
 
 @kernel
-def differences(values: Numbers, narrow: int, block: I64, out: U8) -> int:
-    """DELTA_BINARY_PACKED; `narrow` for 32-bit columns, `block` is room for DELTA_BLOCK numbers."""
+def differences(values: Numbers, narrow: int, aligned: int, block: I64, out: U8) -> int:
+    """DELTA_BINARY_PACKED; `narrow` for 32-bit columns, `block` is room for those of one block.
+
+    With `aligned` a difference takes whole bytes, at least two, and blocks share their least
+    difference where they can: equal runs of differences become equal bytes, which zstd finds.
+    """
     n = values.size
-    at = put_varint(out, 0, DELTA_BLOCK)
+    base = i64(0)
+    for k in range(1, n if aligned else 0):
+        base = min(base, i64(values[k]) - i64(values[k - 1]))
+    if base < -_COMMON_LEAST:
+        base = i64(0)
+    mini_size = block.size // DELTA_MINIBLOCKS
+    at = put_varint(out, 0, block.size)
     at = put_varint(out, at, DELTA_MINIBLOCKS)
     at = put_varint(out, at, n)
     first = i64(values[0]) if n else i64(0)
     at = put_varint(out, at, (first << 1) ^ (first >> 63))
     start = 1
     while start < n:
-        count = min(DELTA_BLOCK, n - start)
+        count = min(block.size, n - start)
         least = i64(0)
         for k in range(count):
             step = i64(values[start + k]) - i64(values[start + k - 1])
@@ -117,12 +128,14 @@ def differences(values: Numbers, narrow: int, block: I64, out: U8) -> int:
                 step = ((step + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
             block[k] = step
             least = step if k == 0 else min(least, step)
+        if aligned and least >= base:
+            least = base
         at = put_varint(out, at, (least << 1) ^ (least >> 63))
         widths = at
         at += DELTA_MINIBLOCKS
         for mini in range(DELTA_MINIBLOCKS):
-            low = mini * _MINIBLOCK
-            high = min(low + _MINIBLOCK, count)
+            low = mini * mini_size
+            high = min(low + mini_size, count)
             every = np.uint64(0)
             for k in range(low, high):
                 rest = np.uint64(block[k]) - np.uint64(least)
@@ -130,26 +143,41 @@ def differences(values: Numbers, narrow: int, block: I64, out: U8) -> int:
             width = 0
             while width < 64 and (every >> np.uint64(width)) != np.uint64(0):
                 width += 1
+            if aligned and width:
+                width = max((width + 7) // 8 * 8, 16)
             out[widths + mini] = width
             if high <= low:
                 continue
-            at = _pack_miniblock(block, low, high, least, narrow, width, out, at)
+            at = _pack_miniblock(block, low, high, low + mini_size, least, narrow, width, out, at)
         start += count
     return at
 
 
 @part
 def _pack_miniblock(
-    block: I64, low: int, high: int, least: int, narrow: int, width: int, out: U8, at: int
+    block: I64,
+    low: int,
+    high: int,
+    stop: int,
+    least: int,
+    narrow: int,
+    width: int,
+    out: U8,
+    at: int,
 ) -> int:
     held = np.uint64(0)
     bits = 0
-    for k in range(low, low + _MINIBLOCK):
+    for k in range(low, stop):
         rest = np.uint64(0)
         if k < high:
             rest = np.uint64(block[k]) - np.uint64(least)
             if narrow:
                 rest &= np.uint64(0xFFFFFFFF)
+        if width & 7 == 0:
+            for byte in range(width // 8):
+                out[at] = np.uint8((rest >> np.uint64(8 * byte)) & np.uint64(255))
+                at += 1
+            continue
         left = width
         while left > 0:
             take = min(left, 64 - bits)
@@ -300,12 +328,14 @@ def hybrid_bytes(values: Numbers, width: int) -> bytes:
     return out[: hybrid(values, width, out)].tobytes()
 
 
-def difference_bytes(values: Numbers, *, narrow: bool) -> bytes:
-    """The bytes of `differences`."""
-    blocks = values.size // DELTA_BLOCK + 2
-    out = np.empty(blocks * (DELTA_BLOCK * 8 + 16) + _OVERHEAD_BYTES, np.uint8)
-    room = np.empty(DELTA_BLOCK, np.int64)
-    return out[: differences(values, int(narrow), room, out)].tobytes()
+def difference_bytes(
+    values: Numbers, *, narrow: bool, aligned: bool = False, block: int = DELTA_BLOCK
+) -> bytes:
+    """The bytes of `differences`, in blocks of `block` numbers."""
+    blocks = values.size // block + 2
+    out = np.empty(blocks * (block * 8 + 16) + _OVERHEAD_BYTES, np.uint8)
+    room = np.empty(block, np.int64)
+    return out[: differences(values, int(narrow), int(aligned), room, out)].tobytes()
 
 
 def constant_bytes(value: int, count: int) -> bytes:

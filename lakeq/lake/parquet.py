@@ -1,7 +1,4 @@
-"""How lakeq lays out a Parquet file, and the writer of one: layout, sizes, checksums, footer.
-
-Readable by DuckDB, Athena (Trino) and Spark: data pages of version 1, zstd, no Arrow schema.
-"""
+"""The writer of one Parquet file of a table, with its checksums, and the reader of footers."""
 
 from __future__ import annotations
 
@@ -25,6 +22,15 @@ from lakeq.errors import BadLake
 from lakeq.lake import geoparquet
 from lakeq.lake.columns import leaves
 from lakeq.lake.io import WarehouseIO, is_s3, sync
+from lakeq.lake.layout import (
+    aligned,
+    file_bytes,
+    first_change,
+    in_slices,
+    layout,
+    least_rows,
+    row_group_rows,
+)
 from lakeq.lake.pages import PageWriter
 from lakeq.lake.pointers import Checksum, os_error
 from lakeq.snapshot import Bounds, Footer, Leaf
@@ -37,15 +43,8 @@ if TYPE_CHECKING:
     from lakeq.catalog import Table
     from lakeq.lake.session import Session
 
-ROW_GROUP_ROWS = 1 << 20
 ROW_GROUP_BYTES = 16 << 20  # compressed; DESIGN: 10 to 40 MB
-ZSTD_LEVEL = 3
 BUFFER_BYTES = 192 << 20  # of Arrow memory in one writer before a row group is written anyway
-SLICE_ROW_GROUP_ROWS = 1 << 17  # where one name is a slice: one sample of one contig is 1 to 4
-FILE_BYTES = 256 << 20  # a file that grew beyond is finished and the next one begun
-DELTA_COLUMNS = frozenset({"pos", "end_pos"})  # ascending integers: packed as differences
-DELTA_LIST_UNIT = "sample number"  # lists of them ascend
-PAGE_BYTES = 1 << 20
 _VALUE_BYTES = 8  # of a page: our own writer cuts pages by values
 FOOTER_GUESS_BYTES = 64 << 10
 MAX_FOOTER_BYTES = 64 << 20  # SAFETY.md, T5
@@ -161,15 +160,19 @@ class FileWriter:
         self._members: Counter[str] = Counter()
         self._local = scratch / f"{uuid.uuid4()}.parquet" if is_s3(path) else Path(path)
         self._limit = row_group_rows(table)
+        self._slices = table.sort_by[0] if in_slices(table) else ""
+        self._least = least_rows(table)
         self._buffer_bytes = int(table.options.get("buffer_bytes", BUFFER_BYTES))
-        self._file_bytes = int(table.options.get("file_bytes", FILE_BYTES))
+        self._file_bytes = file_bytes(table)
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self.pending_bytes = 0
         self._bytes_per_row = 0.0  # compressed, of the row groups written so far
         self._written_rows = 0
         self._written_bytes = 0
-        self._leaves = leaves(schema, layout(table, schema))  # None: pyarrow's writer is needed
+        self._leaves = leaves(
+            schema, layout(table, schema), aligned(table, schema)
+        )  # None: pyarrow's writer is needed
         self._writer: PageWriter | pq.ParquetWriter | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -180,7 +183,7 @@ class FileWriter:
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self.pending_bytes += batch.nbytes
-        while self._pending_rows >= self._limit:
+        while self._pending_rows >= self._limit + self._least:
             self.flush()
         if self.pending_bytes >= self._buffer_bytes or self._expected_bytes() >= ROW_GROUP_BYTES:
             self.flush()
@@ -194,18 +197,31 @@ class FileWriter:
         return self._bytes_per_row * self._pending_rows
 
     def flush(self) -> None:
-        """Write what is pending as one row group, of at most the row limit."""
+        """Write a row group of what is pending: as many rows as belong in one."""
         if not self._pending_rows:
             return
         import pyarrow as pa
 
         pending = pa.Table.from_batches(self._pending)
-        rows = pending.slice(0, self._limit)
-        rest = pending.slice(self._limit)
+        count = self._rows_of_group(pending)
+        rows, rest = pending.slice(0, count), pending.slice(count)
         self._write_group(rows)
         self._pending = rest.to_batches()
         self._pending_rows = rest.num_rows
         self.pending_bytes = rest.nbytes
+
+    def _rows_of_group(self, pending: pa.Table) -> int:
+        """How many of the pending rows make the next row group.
+
+        Where names are slices it ends with the rows of a name, as soon as it has the least
+        number, unless one name alone fills it.
+        """
+        if self._slices:
+            most = self._limit + self._least
+            found = first_change(pending[self._slices], self._least, most)
+            if found or pending.num_rows <= most:
+                return found or pending.num_rows
+        return self._limit
 
     def _write_group(self, rows: pa.Table) -> None:
         import pyarrow as pa
@@ -364,60 +380,6 @@ def _members(text: str | bytes) -> tuple[tuple[str, int], ...]:
 def order_of(metadata: pq.FileMetaData) -> str:
     """What a file's footer says it is sorted by; empty when it says nothing."""
     return bytes((metadata.metadata or {}).get(ORDER_KEY.encode(), b"")).decode()
-
-
-def layout(table: Table, schema: pa.Schema) -> dict[str, Any]:
-    """The arguments of pyarrow's ParquetWriter for the files of one table.
-
-    Ascending integers are packed as differences, all else by dictionary. On the chr22 slice of
-    phase 3 that takes the lists of `genotypes` from 602 to 385 kB, and level 3 of zstd to 367.
-    The table's options may name more columns to be packed as differences (`delta`), another level
-    (`zstd_level`) and larger pages (`page_bytes`).
-    """
-    units = {column.name: column.unit for column in table.columns}
-    named = DELTA_COLUMNS | frozenset(table.options.get("delta", "").split())
-    delta = [
-        path
-        for path in leaf_paths(schema)
-        if path.partition(".")[0] in named
-        or (path.endswith(".list.element") and units.get(path.split(".")[0]) == DELTA_LIST_UNIT)
-    ]
-    return {
-        "compression": "zstd",
-        "compression_level": int(table.options.get("zstd_level", ZSTD_LEVEL)),
-        "version": "2.6",
-        "data_page_version": "1.0",
-        "write_page_checksum": True,
-        "data_page_size": int(table.options.get("page_bytes", PAGE_BYTES)),
-        "store_schema": False,
-        "store_decimal_as_integer": True,
-        "use_dictionary": [path for path in leaf_paths(schema) if path not in delta],
-        "column_encoding": dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
-    }
-
-
-def row_group_rows(table: Table) -> int:
-    """The most rows of a row group: fewer where a table is read one name at a time."""
-    first = table.sort_by[0] if table.sort_by else ""
-    by_name = any(c.name == first and c.type == "string" for c in table.columns)
-    default = SLICE_ROW_GROUP_ROWS if by_name else ROW_GROUP_ROWS
-    return int(table.options.get("row_group_rows", default))
-
-
-def leaf_paths(schema: pa.Schema) -> list[str]:
-    """The Parquet paths of all leaf columns, in file order."""
-    return [path for field in schema for path in _paths(field.name, field.type)]
-
-
-def _paths(prefix: str, type_: pa.DataType) -> list[str]:
-    import pyarrow as pa
-
-    if pa.types.is_list(type_):
-        return _paths(f"{prefix}.list.{type_.value_field.name}", type_.value_type)
-    if pa.types.is_struct(type_):
-        parts = [type_.field(number) for number in range(type_.num_fields)]
-        return [path for part in parts for path in _paths(f"{prefix}.{part.name}", part.type)]
-    return [prefix]
 
 
 def footer_of(metadata: pq.FileMetaData, size_bytes: int) -> Footer:

@@ -1,7 +1,8 @@
 """The values of one column chunk in the encoding that suits them, with their bounds.
 
-Few distinct values become a dictionary, in their order, and numbers into it; columns of `deltas`
-are packed as differences; what is left is plain. Source: Apache Parquet format, Encodings.md.
+Few distinct values become a dictionary, in their order, and numbers into it; columns of `deltas`,
+and whole numbers that are many and near each other, are packed as differences; what is left is
+plain. Source: Apache Parquet format, Encodings.md.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 
 PLAIN, RLE, DELTA, DICTIONARY = 0, 3, 5, 8
 DICTIONARY_BYTES = 1 << 20  # a larger dictionary costs more than it saves
+_FEW_WORDS = 256
 STATISTICS_BYTES = 4096  # a longer bound is left out
 _TIGHT_BITS = 4  # numbers of more are stored in whole bytes: zstd packs those better
 _NARROW = 1 << 16  # whole numbers of a smaller span are numbered without hashing
+_NEAR = 1 << 40  # of a smaller span differences are shorter than the numbers
 _SLOTS_BITS = 19  # of the hash table: twice the numbers that DICTIONARY_BYTES has room for
 
 Numbers = npt.NDArray[Any]
@@ -36,6 +39,7 @@ class Values:
         self._leaf, self._array = leaf, array
         self.dictionary: bytes | None = None
         self.entries = 0
+        self._deltas = leaf.deltas
         self._numbers: Numbers = np.empty(0, np.int32)
         self._bounds: tuple[bytes, bytes] | None = None
         if leaf.physical == BYTES:
@@ -58,7 +62,7 @@ class Values:
         """How data pages hold the values."""
         if self.dictionary is not None:
             return DICTIONARY
-        return DELTA if self._leaf.deltas else PLAIN
+        return DELTA if self._deltas else PLAIN
 
     @property
     def encodings(self) -> list[int]:
@@ -85,7 +89,8 @@ class Values:
                 words = words.take(_int64(present))
         self._bound_strings(words)
         plain = encode.string_bytes(words)
-        if len(plain) <= DICTIONARY_BYTES:
+        few = 2 * count <= max(len(indices), _FEW_WORDS)  # else numbers cost more than they save
+        if few and len(plain) <= DICTIONARY_BYTES:
             self.dictionary, self.entries, self._numbers = plain, count, numbers
         elif pa.types.is_dictionary(self._array.type):
             self._array = self._array.cast(pa.string())
@@ -112,15 +117,18 @@ class Values:
             return
         low, high = plain.min(), plain.max()
         self._bounds = dtype.type(low).tobytes(), dtype.type(high).tobytes()
-        if self._leaf.deltas:
+        if self._deltas:
             return
         span = int(high) - int(low) + 1
-        if span <= _NARROW:
-            self._numbers, present = _ranked(plain, int(low), span)
-            self.entries = len(present)
-            self.dictionary = (present + int(low)).astype(dtype).tobytes()
-        else:
-            self._find_distinct()
+        if span > _NARROW:
+            self._deltas = not self._find_distinct() and span <= _NEAR
+            return
+        numbers, present = _ranked(plain, int(low), span)
+        if len(present) > max(len(plain) // 4, _NARROW >> 8):  # a dictionary would not pay
+            self._deltas = True
+            return
+        self._numbers, self.entries = numbers, len(present)
+        self.dictionary = (present + int(low)).astype(dtype).tobytes()
 
     def _find_distinct(self) -> bool:
         """A dictionary of the distinct values, where they are few."""
@@ -155,8 +163,12 @@ class Values:
         plain = self._plain[start:stop]
         if self._leaf.physical == BOOLEAN:
             return np.packbits(plain, bitorder="little").tobytes()
-        if self._leaf.deltas:
-            return encode.difference_bytes(plain, narrow=self._leaf.physical == INT32)
+        if self._deltas:
+            leaf = self._leaf
+            block = encode.LIST_BLOCK if leaf.aligned and leaf.nested else encode.DELTA_BLOCK
+            return encode.difference_bytes(
+                plain, narrow=leaf.physical == INT32, aligned=leaf.aligned, block=block
+            )
         return plain.astype(DTYPES[self._leaf.physical], copy=False).tobytes()
 
     def _page_of_numbers(self, numbers: Numbers) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from lakeq.lake.parquet import FILE_BYTES
+from lakeq.lake.layout import file_bytes
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -59,7 +59,7 @@ def _is_due(group: Group, table: Table, order: str, footer_of: FooterOf) -> bool
     """
     files = group.files
     if all(file.order == order for file in files):
-        return len(files) > 2 + 2 * (group.size_bytes // FILE_BYTES)
+        return len(files) > 2 + 2 * (group.size_bytes // file_bytes(table))
     if len(files) > 1:
         return True
     return not _follows(footer_of(files[0].path, files[0].size_bytes), table)
