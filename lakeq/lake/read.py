@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Sums = Mapping[str, Checksum]
 NO_SUMS: Sums = MappingProxyType({})
 FOOTER_READERS = 16  # threads; a footer on S3 is one request of some 30 ms
+FOOTERS_A_TURN = 32  # to hand over one at a time takes as long as reading it from a disk
 
 
 def head(
@@ -146,9 +147,14 @@ def _footers(
                 return Inside(Footer((), (), (), ()), (), "")
             raise
 
+    def read_some(some: Sequence[IcebergFile]) -> list[Inside]:
+        return [read(file) for file in some]
+
+    step = max(1, min(FOOTERS_A_TURN, len(unread) // FOOTER_READERS))
+    parts = [unread[at : at + step] for at in range(0, len(unread), step)]
     with ThreadPoolExecutor(FOOTER_READERS) as pool:
-        read_now = pool.map(read, unread)
-        footers.update(zip((file.file_path for file in unread), read_now, strict=True))
+        for part, insides in zip(parts, pool.map(read_some, parts), strict=True):
+            footers.update(zip((file.file_path for file in part), insides, strict=True))
     return footers
 
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from lakeq import _packed_files as packing
 from lakeq._packed_files import Packed, PackedFiles
-from lakeq.planner.filters import Filter, Pass, duckdb_reads, judge, may_skip
+from lakeq.planner.filters import (
+    Filter,
+    Pass,
+    duckdb_reads,
+    judge,
+    may_skip,
+    text_side,
+    text_skips,
+)
 from lakeq.planner.reads import (
     ATHENA_SMALL_FILE_BYTES,
     GAP_BYTES,
@@ -80,7 +88,7 @@ class Bulk:
         places = [p for (number, _), p in self.layout.places.items() if number == column]
         whole = self.layout.places.get((column, ()))
         if len(places) == 1 and whole is not None:
-            quick = self._numeric(filter_, whole)
+            quick = self._numeric(filter_, whole) or self._textual(filter_, whole)
             if quick is not None:
                 return quick
         if len(places) != 1:
@@ -130,6 +138,31 @@ class Bulk:
         passed = np.where(mixed, Pass.UNKNOWN.value, passed)
         none = np.logical_or.reduce([each == Pass.NONE.value for each in found])
         return passed, ~none, np.zeros(self.groups, dtype=bool)
+
+    def _textual(self, filter_: Filter, place: int) -> tuple[Numbers, Numbers, Numbers] | None:
+        """A comparison of texts: each text is compared once, row groups by the outcomes."""
+        np = self.np
+        texts = all(type(value) is str for value in filter_.values)
+        plain = filter_.kind in ("compare", "in") and not filter_.fields and texts
+        if not (plain and (self.of_leaf("kinds", place) == packing.TEXT).all()):
+            return None
+        low, high = self.of_leaf("lows", place), self.of_leaf("highs", place)
+        numbers, which = np.unique(np.concatenate([low, high]), return_inverse=True)
+        used = [self.packed.texts[number] for number in numbers.tolist()]
+        lows, highs = np.split(which.reshape(-1), 2)
+        short = filter_.optional or filter_.kind == "in"
+        passed = np.zeros(self.groups, dtype=np.int64)
+        skipped = np.ones(self.groups, dtype=bool)
+        for value in filter_.values:
+            signs = np.asarray([(text > value) - (text < value) for text in used])
+            found = self._compare(filter_.operator, 0, signs[lows], signs[highs])
+            passed = np.maximum(passed, found)
+            sides = np.asarray([text_side(value, text, short=short) for text in used])
+            skips = text_skips(filter_.operator, sides[lows] < 0, sides[highs] > 0)
+            skipped &= np.asarray(skips, dtype=bool)
+        nulls = self.of_leaf("nulls", place) != 0
+        passed = np.where((passed == Pass.ALL.value) & nulls, Pass.SOME.value, passed)
+        return passed, ~skipped, np.zeros(self.groups, dtype=bool)
 
     def _compared(self, part: Filter, low: Numbers, high: Numbers, nulls: Numbers) -> Numbers:
         np = self.np

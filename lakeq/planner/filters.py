@@ -235,13 +235,29 @@ def _text_skips(operator: str, value: Value, bounds: Bounds, *, short: bool) -> 
     """StringStats::CheckZonemap: the bounds and the constant are compared over shared bytes."""
     if not isinstance(bounds.low, str) or not isinstance(bounds.high, str):
         return False
-    wanted, low, high = (str(each).encode() for each in (value, bounds.low, bounds.high))
+    low, high = (text_side(value, each, short=short) for each in (bounds.low, bounds.high))
+    return bool(text_skips(operator, low < 0, high > 0))
+
+
+def text_side(value: Value, bound: str, *, short: bool) -> int:
+    """-1 where DuckDB sees `value` below `bound`, 1 where above it, 0 where it sees no difference.
+
+    `short`: of the bound it has the first bytes only.
+    """
+    wanted, found = str(value).encode(), bound.encode()
     if short:
-        low, high = (each[:_TEXT_BYTES].ljust(_TEXT_BYTES, b"\0") for each in (low, high))
-    below = wanted[: len(low)] < low[: len(wanted)]
-    above = wanted[: len(high)] > high[: len(wanted)]
+        found = found[:_TEXT_BYTES].ljust(_TEXT_BYTES, b"\0")
+    wanted, found = wanted[: len(found)], found[: len(wanted)]
+    return (wanted > found) - (wanted < found)
+
+
+def text_skips(operator: str, below: Any, above: Any) -> Any:
+    """Whether DuckDB skips: the constant is `below` the low bound, or `above` the high one.
+
+    Of booleans a boolean, of arrays of them an array.
+    """
     if operator == "=":
-        return below or above
+        return below | above
     if operator in (">", ">="):
         return above
     return below if operator in ("<", "<=") else False
