@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from lakeq import cost, engines, guard, limits, planner
 from lakeq._query_account import Account, s3_bill
+from lakeq._query_plan import PLANNER, planned, virtual_tables
 from lakeq._query_report import Report as Report  # noqa: PLC0414  # a name of this module too
 from lakeq._query_text import check_parameters, with_dollars, with_values
 from lakeq.config import NO_LIMITS, Limits
 from lakeq.engines import Access, Allowance, Reference, ResultColumn, Row, Running
 from lakeq.errors import BudgetRefused, LimitPassed, NotFound, UsageError
 from lakeq.neutral import neutral
-from lakeq.planner import Plan, Planned
+from lakeq.planner import Plan
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from lakeq._virtual import Virtual
     from lakeq.alerts import Alert
     from lakeq.catalog import Dataset, Table
     from lakeq.config import Settings
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from lakeq.digest import Digest
     from lakeq.snapshot import TableSnapshot
 
-PLANNER = "duckdb"
 ROWS_PER_FETCH = 10_000
 ROWS_PER_BATCH = 100_000
 HTML_ROWS = 20
@@ -70,6 +71,7 @@ class _Bill:
     started: float
     account: Account
     engine: str
+    virtual: Virtual | None = None
     notes: tuple[str, ...] = ()
     rows: int = 0
     truncated: bool = False
@@ -82,6 +84,8 @@ class _Bill:
         used = planner.usage(self.tables.values(), access.reads)
         if access.told_bytes is not None:  # an engine that tells no files: those of the plan
             used = replace(used, files_read=self.plan.files, row_groups_read=self.plan.row_groups)
+        if self.virtual is not None:
+            used = self.virtual.usage(used)
         requests, billed_bytes, billed_requests = s3_bill(access)
         book = self.plan.prices
         stopped = (error.what,) if isinstance(error, LimitPassed) else ()
@@ -135,6 +139,7 @@ class Result:
             account,
             ready.engine,
             notes=ready.notes,
+            virtual=ready.virtual,
         )
         self._account = account
         self._dropped = weakref.finalize(self, self._bill.settle, GeneratorExit())
@@ -361,18 +366,21 @@ class Ready:
     started: float
     used: tuple[Table, ...]
     datasets: Mapping[str, Dataset]
+    virtual: Virtual | None = None
 
     def advised(self) -> Plan:
         """The plan with advice and with cheaper queries, each of them planned here and now."""
+        if self.virtual is not None:
+            return self.plan
         from lakeq import _advice
 
-        def planned(text: str) -> Plan | None:
-            found = _planned(
+        def tried(text: str) -> Plan | None:
+            found = planned(
                 self.planner, text, self.parameters, self.tables, self.plan.prices, stops=False
             )
             return found.plan if found.known else None
 
-        cheaper = _advice.rewrites(self.sql, self.plan, self.used, self.tables, planned)
+        cheaper = _advice.rewrites(self.sql, self.plan, self.used, self.tables, tried)
         advice = _advice.advice(self.plan, self.used, self.datasets)
         return replace(self.plan, advice=tuple(advice), cheaper=tuple(cheaper))
 
@@ -393,6 +401,8 @@ class Ready:
         most: Limits = NO_LIMITS,
     ) -> Result:
         """Start it; `account` is settled with its result. It is stopped when it passes `most`."""
+        if self.virtual is not None:
+            self.virtual.offer(self.planner)
         running = place.run(
             self.sql,
             self.parameters,
@@ -508,62 +518,38 @@ def prepare(
         text = with_dollars(sql, given)
         allowed = guard.check(text, datasets, serialize, across_assemblies=across_assemblies)
         check_parameters(allowed.parameters, given)
-        names = [table.qualified for table in allowed.tables]
+        names = [table.qualified for table in allowed.tables if not table.index]
         _check_ingested(names, lake.tables())
         tables = dict(lake.read(names, at))
+        virtual = virtual_tables(allowed, settings, place, given, partial(lake.read, at=at))
+        text = virtual.sql if virtual else allowed.sql
         book = cost.prices(settings.prices)
         if allowed.explain:
-            planned = planner.nothing(tables, book)
+            found = planner.nothing(tables, book)
         else:
-            planned = _planned(place, allowed.sql, given, tables, book, stops=stops)
+            found = planned(place, text, given, tables, book, stops=stops, virtual=virtual)
+        tables |= virtual.held if virtual else {}
         return Ready(
             planner=place,
             engine=engine,
             settings=settings,
-            sql=allowed.sql,
+            sql=text,
             serialized=told[-1],
             parameters=given,
             explain=allowed.explain,
             tables=tables,
-            needed=planned.tables,
-            plan=planned.plan,
-            again=planned.again,
+            needed=found.tables,
+            plan=found.plan,
+            again=found.again,
             notes=_fallen_behind(allowed.tables, tables, lake, at),
             started=started,
             used=tuple(allowed.tables),
             datasets=datasets,
+            virtual=virtual,
         )
     except BaseException:
         place.close()
         raise
-
-
-# What DuckDB folds into the plan and may give another value when the query runs.
-_CLOCK = re.compile(
-    r"\b(?:(?:age|now|today|get_current_\w+|transaction_timestamp)\s*\("
-    r"|(?:current_|local)(?:date|time|timestamp)\b)",
-    re.IGNORECASE,
-)
-
-
-def _planned(
-    place: engines.Planner,
-    sql: str,
-    given: Mapping[str, object],
-    tables: Mapping[str, TableSnapshot],
-    book: PriceBook,
-    *,
-    stops: bool,
-) -> Planned:
-    literals = {name: place.literal(value) for name, value in given.items()}
-    known = None not in literals.values()
-    text = with_values(sql, {name: str(value) for name, value in literals.items()})
-
-    def explain() -> str:
-        return place.logical_plan(text, tables) if known else planner.UNKNOWN
-
-    timeless = not _CLOCK.search(sql)
-    return planner.make(tables, book, explain, stops=stops, timeless=timeless)
 
 
 def _fallen_behind(

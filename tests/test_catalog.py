@@ -280,7 +280,7 @@ LAUGHS = "\n".join(
     ("text", "words"),
     [
         (LAUGHS, "more than 50,000 values"),
-        ("a: &a [x]\nb: [" + "*a, " * 65 + "]", "more than 64 aliases"),
+        ("a: &a [x]\nb: [" + "*a, " * 257 + "]", "more than 256 aliases"),
         ("[" * 100_000, "deeper than 32"),
         ("".join("  " * n + "a:\n" for n in range(40)), "deeper than 32"),
         ("a: !!python/object/apply:os.system ['true']", "tags are not allowed"),

@@ -54,7 +54,8 @@ class Table:
     """One SQL table of a dataset; `columns` are in storage order, without the system columns.
 
     Its rows come from raw objects of `format`, or they are kept from the answer to `query`: then
-    it is a slice, and `format` is empty.
+    it is a slice, and `format` is empty. With an `index`, another table of the dataset, it is
+    virtual: its rows are made from raw objects when a query asks for them, by the format's `scan`.
     """
 
     dataset: str
@@ -71,6 +72,7 @@ class Table:
     replace: Replace = "source"
     options: Mapping[str, str] = field(default_factory=dict)
     query: str = ""
+    index: str = ""
 
     @property
     def qualified(self) -> str:

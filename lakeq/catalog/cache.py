@@ -18,7 +18,7 @@ from typing import Any
 
 from lakeq.catalog import Column, Dataset, Population, Table, Topic
 
-FORMAT = 4  # raise when the shape below or the meaning of a catalog file changes
+FORMAT = 5  # raise when the shape below or the meaning of a catalog file changes
 MAX_BYTES = 16 << 20
 FOLDER = "catalogs"
 
@@ -97,7 +97,7 @@ def _plain_table(table: Table) -> dict[str, Any]:
 _TEXTS = ("name", "title", "doc", "license", "citation", "homepage", "assembly", "panel")
 _TABLE_TEXTS = (
     *("dataset", "name", "doc", "format", "query"),
-    *("assembly", "region", "access", "replace"),
+    *("assembly", "region", "access", "replace", "index"),
 )
 _TABLE_LISTS = ("objects", "partition_by", "sort_by")
 

@@ -84,6 +84,8 @@ TABLE_KEYS = (
     Key("format", "name", "Module of `lakeq.formats` that reads the objects."),
     Key("query", "SELECT or @name", "Instead of `format`: the query, or the named query, whose"
         " answer the table keeps (`lakeq refresh`)."),
+    Key("index", "table", "Makes the table virtual: its rows are made from raw objects when a query"
+        " asks for them, as far as this table of the dataset says where they lie."),
     Key("columns", "mapping", "Columns by name, in storage order: see Columns.", required=True),
     Key("assembly", "text", "Genome assembly, where it differs from the dataset's."),
     Key("objects", "URIs", "`s3://` or `https://` URIs or local paths, one or a list; `*`, `?`"
@@ -310,9 +312,19 @@ class _Check:
         for name, line, value in self.entries(node, "tables") if node is not None else ():
             self.name(name, line, "table")
             tables[name] = self.table(value, dataset, name, assembly, populations)
+            if tables[name].index and not self.is_index(tables, tables[name]):
+                what = (
+                    f"table {name}: index {tables[name].index!r} is no table of objects before it"
+                )
+                self.problem(line, what)
         if node is not None and not tables:
             self.problem(node.line, "tables: there is none")
         return tables
+
+    def is_index(self, tables: Mapping[str, Table], table: Table) -> bool:
+        """Whether the index of a virtual table is a table of the same format that stands before."""
+        found = tables.get(table.index)
+        return found is not None and not found.index and found.format == table.format
 
     def table(
         self,
@@ -349,6 +361,7 @@ class _Check:
             replace=cast("Replace", replace),
             options=self.options(values.get("options")),
             query=query,
+            index=self.text(values.get("index"), "index"),
         )
 
     def origin(self, values: Mapping[str, Node], node: Node, name: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_DEPTH = 32
-MAX_ALIASES = 64
+MAX_ALIASES = 256
 MAX_NODES = 50_000  # after aliases are followed; the largest catalog here has about 2,000
 
 Kind = Literal["text", "null", "bool", "number", "date"]

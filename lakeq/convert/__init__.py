@@ -84,10 +84,16 @@ def chosen(dataset: Dataset, names: Sequence[str] | None) -> dict[str, Table]:
     for name in names or ():
         if name not in dataset.tables:
             raise UnknownName.among("table", name, dataset.tables, f"dataset {dataset.name}")
+        if dataset.tables[name].index:
+            index = f"{dataset.name}.{dataset.tables[name].index}"
+            hint = f"ingest its index, {index}; queries read the pixels where they lie"
+            raise UsageError(f"{name} is virtual", f"dataset {dataset.name}", hint)
         if dataset.tables[name].query:
             hint = f"lakeq refresh {dataset.name}.{name}"
             raise UsageError(f"{name} keeps the answer to a query", f"dataset {dataset.name}", hint)
-    made_of_objects = [name for name, table in dataset.tables.items() if not table.query]
+    made_of_objects = [
+        n for n, table in dataset.tables.items() if not table.query and not table.index
+    ]
     wanted = dict.fromkeys(made_of_objects if names is None else names)
     return {name: dataset.tables[name] for name in wanted if dataset.tables[name] is not samples}
 

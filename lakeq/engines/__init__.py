@@ -6,7 +6,7 @@ each query.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakeq.config import Settings
+    from lakeq.selection import Rows
     from lakeq.snapshot import TableSnapshot
 
 Row = tuple[object, ...]
@@ -143,8 +144,24 @@ class Engine(Protocol):
 class Planner(Engine, Protocol):
     """DuckDB, whose SQL is lakeq's: what it says of a query is what the query means."""
 
-    def serialize(self, sql: str) -> str:
-        """DuckDB's `json_serialize_sql` of `sql`, for `lakeq.guard`."""
+    def serialize(self, sql: str, *, whole: bool = False) -> str:
+        """DuckDB's `json_serialize_sql` of `sql`; `whole` has what is null or empty too."""
+        ...
+
+    def deserialize(self, tree: str) -> str:
+        """The text of a tree that `serialize` gave whole."""
+        ...
+
+    def offer(
+        self,
+        rows: Mapping[str, Rows],
+        already: tuple[Read, ...] = (),
+        signed: Callable[[], bool] = bool,
+    ) -> None:
+        """Take the `rows` of virtual tables by name, for the next run.
+
+        `already` was read to choose them; `signed` tells whether requests for them were.
+        """
         ...
 
     def literal(self, value: object) -> str | None:

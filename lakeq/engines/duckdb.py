@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lakeq.engines import UNLIMITED, Access, Allowance, Reference, ResultColumn, Row
+from lakeq.engines import UNLIMITED, Access, Allowance, Read, Reference, ResultColumn, Row
 from lakeq.engines._duckdb_errors import explain, headline
 from lakeq.engines._duckdb_sql import (
     identifier,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from lakeq.config import Settings
     from lakeq.engines._duckdb_files import Files
+    from lakeq.selection import Part, Rows
     from lakeq.snapshot import DataFile, TableSnapshot
     from lakeq.storage.ranges import Ranges
 
@@ -84,6 +85,9 @@ class Engine:
         self.meter: Meter | None = None
         self._served: Files | None = None
         self._ranges: Ranges | None = None
+        self._rows: Mapping[str, Rows] = {}
+        self._already: tuple[Read, ...] = ()
+        self._signed: Callable[[], bool] = bool
 
     @cached_property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -122,12 +126,31 @@ class Engine:
             config["threads"] = str(self.settings.threads)
         return config
 
-    def serialize(self, sql: str) -> str:
-        """DuckDB's `json_serialize_sql` of `sql`."""
-        call = f"SELECT json_serialize_sql({literal(sql)}, skip_null := true, skip_empty := true)"
+    def serialize(self, sql: str, *, whole: bool = False) -> str:
+        """DuckDB's `json_serialize_sql` of `sql`; `whole` has what is null or empty too."""
+        how = "" if whole else ", skip_null := true, skip_empty := true"
+        call = f"SELECT json_serialize_sql({literal(sql)}{how})"
         row = self.connection.execute(call).fetchone()
         assert row is not None
         return str(row[0])
+
+    def deserialize(self, tree: str) -> str:
+        """The text of a tree that `serialize` gave whole."""
+        row = self.connection.execute(f"SELECT json_deserialize_sql({literal(tree)})").fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def offer(
+        self,
+        rows: Mapping[str, Rows],
+        already: tuple[Read, ...] = (),
+        signed: Callable[[], bool] = bool,
+    ) -> None:
+        """Take the `rows` of virtual tables by name, for the next run.
+
+        `already` was read to choose them; `signed` tells whether requests for them were.
+        """
+        self._rows, self._already, self._signed = rows, already, signed
 
     def run(
         self,
@@ -147,6 +170,7 @@ class Engine:
             session = self.connection.cursor()
             if allowance:
                 self.meter = Meter(allowance, session.interrupt)
+                self.meter.take(sum(read.length for read in self._already))
             self._prepare(session, tables)
             if explain:
                 sql, parameters = PLAN_LINES, {"lines": _plan(session, sql, parameters)}
@@ -214,12 +238,17 @@ class Engine:
 
     def access(self) -> Access:
         """The reads of data files up to now."""
+        made = [_of_part(part) for rows in self._rows.values() for part in list(rows.reads)]
+        made += self._already
         if self._served is None or self._ranges is None:
-            return Access((), 0)
-        return Access(tuple(self._served.reads), 0, signed=self._ranges.signed)
+            return Access(tuple(made), 0, signed=self._signed())
+        signed = self._ranges.signed or self._signed()
+        return Access((*self._served.reads, *made), 0, signed=signed)
 
     def close(self) -> None:
         """Drop the database and what it spilled."""
+        for rows in self._rows.values():
+            rows.close()
         if self.meter is not None:
             self.meter.close()
         if "connection" in self.__dict__:
@@ -245,9 +274,24 @@ class Engine:
         for name, table in tables.items():
             schema = name.partition(".")[0]
             run(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
-            run(view(table, addresses))
+            if name in self._rows:
+                self._register(session, table, self._rows[name])
+            else:
+                run(view(table, addresses))
         run("SET enable_external_access = false")
         run("SET lock_configuration = true")
+
+    def _register(
+        self, session: duckdb.DuckDBPyConnection, table: TableSnapshot, rows: Rows
+    ) -> None:
+        """Make a virtual table readable under its name, in the session that the query runs in."""
+        from lakeq.engines._duckdb_rows import Stream, stream_view
+
+        name = f"lakeq_rows_{table.name}"
+        if self.meter is not None:
+            rows.take = self.meter.take
+        session.register(name, Stream(rows))
+        session.execute(stream_view(table, name, rows.stream_schema.names))
 
     def _serve(self) -> dict[str, str]:
         """Let DuckDB see the data files; returns the address of each."""
@@ -271,6 +315,9 @@ class Engine:
         self.check_limits()
         if self._served is not None and self._served.failure is not None:
             raise self._served.failure
+        for rows in self._rows.values():
+            if isinstance(rows.failure, LakeqError):
+                raise rows.failure
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
@@ -307,6 +354,11 @@ class Engine:
             if "://" not in path and check_data(storage, file, None).problem:
                 return BadLake(error.what, path, error.hint)
         return error
+
+
+def _of_part(part: Part) -> Read:
+    """What was read of a raw object; local ones by their path."""
+    return Read(part.path.removeprefix("file://"), part.offset, part.length)
 
 
 def _plan(

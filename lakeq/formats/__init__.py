@@ -9,6 +9,8 @@ A format module `lakeq.formats.NAME` has
 - optionally `identity(uri)`: what the object is a copy or a part of, told from its name alone, or
   None; see `Identity`;
 - with it, where objects may be parts, `SUMMARIES` and `combine(tables, parts)`: see `Assembling`;
+- optionally `scan(table, wanted)`: rows of a virtual table straight out of raw objects; see
+  `lakeq.selection`;
 - optionally `at_once(tables)`: how many objects may be read at the same time in threads, by
   default 1.
 """

@@ -21,6 +21,18 @@ _QUALITY = {"QA_PIXEL": "qa_pixel", "BQA": "qa_pixel", "QA_RADSAT": "qa_radsat",
 _HEAT = ("ST_QA", "ST_TRAD", "ST_URAD", "ST_DRAD", "ST_ATRAN", "ST_EMIS", "ST_EMSD", "ST_CDIST")
 
 
+def radsat_bit(asset: str) -> int | None:
+    """The bit of QA_RADSAT that marks the saturated pixels of an asset's band.
+
+    >>> radsat_bit("SR_B4"), radsat_bit("B6_VCID_2"), radsat_bit("ST_B10")
+    (3, 8, None)
+    """
+    if asset.startswith("B6_VCID"):
+        return 5 if asset.endswith("1") else 8
+    level, _, number = asset.rpartition("B")
+    return int(number) - 1 if level in ("", "SR_") and number.isdigit() else None
+
+
 def band(asset: str, platform: str, sensor: str) -> str | None:
     """The band that an asset (SR_B4, B10, QA_PIXEL) of a product holds; None for other files.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from lakeq.errors import BadSource
 from lakeq.formats import _tiff_header
-from lakeq.formats._landsat_bands import PAN, band
+from lakeq.formats._landsat_bands import PAN, band, radsat_bit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +39,7 @@ class _File(NamedTuple):
     """
 
     band: str
+    asset: Mapping[str, Any]
     source: SourceObject
     images: Sequence[Image]
     beside: tuple[SourceObject, Sequence[Image]] | None = None
@@ -68,26 +69,29 @@ def rows(
             yield _batch(table, row, file, *file.beside)
 
 
-def _wanted(row: Mapping[str, Any], only: str) -> Iterator[tuple[str, str]]:
-    """Band and URI of each image file that is there; of two for one band the first."""
-    found: dict[str, str] = {}
+def _wanted(row: Mapping[str, Any], only: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Band and asset of each image file that is there; of two for one band the first."""
+    found: dict[str, Mapping[str, Any]] = {}
     for asset in row["assets"] or ():
         if asset["size_bytes"] is None or not asset["uri"].upper().endswith(".TIF"):
             continue
         name = band(asset["name"], row["platform"] or "", row["sensor"] or "")
         if name is not None and asset["name"].startswith(only):
-            found.setdefault(name, asset["uri"])
+            found.setdefault(name, asset)
     yield from found.items()
 
 
-def _open(item: tuple[str, str], seen: Mapping[str, int], context: ReadContext) -> _File:
-    name, uri = item
+def _open(
+    item: tuple[str, Mapping[str, Any]], seen: Mapping[str, int], context: ReadContext
+) -> _File:
+    name, asset = item
+    uri = asset["uri"]
     source = context.other(uri)
     images = [image for image in _tiff_header.read(source) if image.kind != "mask"]
     if f"{uri}.ovr" not in seen or len(images) > 1:
-        return _File(name, source, images)
+        return _File(name, asset, source, images)
     beside = context.other(f"{uri}.ovr")
-    return _File(name, source, images, (beside, _tiff_header.companions(beside, images[0])))
+    return _File(name, asset, source, images, (beside, _tiff_header.companions(beside, images[0])))
 
 
 def _is_indexed(file: _File, context: ReadContext) -> bool:
@@ -146,6 +150,12 @@ def _batch(
         "object_bytes": source.size_bytes,
         "epsg": row.get("epsg") if main.epsg is None else main.epsg,
         "nodata": main.nodata,
+        "collection": row["collection"],
+        "sun_elevation": row.get("sun_elevation"),
+        "quantity": file.asset.get("quantity"),
+        "scale": file.asset.get("scale"),
+        "add_offset": file.asset.get("offset"),
+        "radsat_bit": radsat_bit(file.asset["name"]),
     }
     schema = types.arrow_schema(table)
     made = []

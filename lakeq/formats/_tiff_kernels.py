@@ -78,21 +78,24 @@ def sums(rows: Any, samples: int) -> None:
 
 
 @kernel
-def widened(block: Any, differences: int, first: int, count: int, out: Any) -> None:
+def widened(
+    block: Any, differences: int, bits: int, signed: int, first: int, count: int, out: Any
+) -> None:
     """Samples of one plane as int32, differences undone on the way.
 
-    `block` is lines x pixels; of each line the `count` pixels from `first` go to `out`, one line
-    of `out` after the other.
+    `block` is lines x pixels of samples of so many `bits`, `signed` or not; of each line the
+    `count` pixels from `first` go to `out`, one line of `out` after the other.
     """
+    mask = (i64(1) << bits) - 1
+    half = (i64(1) << (bits - 1)) if signed else i64(1) << 62
     for line in range(out.shape[0]):
         if differences:
-            value = block[line, 0]
-            value -= value
+            value = i64(0)
             for n in range(first):
-                value += block[line, n]
+                value += i64(block[line, n])
             for n in range(count):
-                value += block[line, first + n]
-                out[line, n] = value
+                value = (value + i64(block[line, first + n])) & mask
+                out[line, n] = value - mask - 1 if value >= half else value
         else:
             for n in range(count):
                 out[line, n] = block[line, first + n]

@@ -54,7 +54,7 @@ class Layout(NamedTuple):
         return self.block_width * self.samples * int(self.dtype[1:])
 
 
-def inflated(layout: Layout, data: bytes, lines: int, where: str) -> Any:
+def inflated(layout: Layout, data: Any, lines: int, where: str) -> Any:
     """The bytes of `lines` lines of a block; it may hold more lines, up to its height."""
     least, most = layout.line_bytes * lines, layout.line_bytes * layout.block_height
     out: Any = b""
@@ -73,7 +73,7 @@ def inflated(layout: Layout, data: bytes, lines: int, where: str) -> Any:
     return out
 
 
-def _deflate(data: bytes, most: int, where: str) -> bytes:
+def _deflate(data: Any, most: int, where: str) -> bytes:
     from isal import isal_zlib
 
     error: Any = isal_zlib.error
@@ -84,7 +84,7 @@ def _deflate(data: bytes, most: int, where: str) -> bytes:
     return out
 
 
-def _zstd(data: bytes, least: int, most: int, where: str) -> Any:
+def _zstd(data: Any, least: int, most: int, where: str) -> Any:
     import pyarrow as pa
 
     stream = pa.CompressedInputStream(pa.BufferReader(data), "zstd")
@@ -94,7 +94,7 @@ def _zstd(data: bytes, least: int, most: int, where: str) -> Any:
         raise BadSource(f"a block of {least:,} bytes: {cause}", where, DAMAGED) from cause
 
 
-def _lzw(data: bytes, most: int, where: str) -> Any:
+def _lzw(data: Any, most: int, where: str) -> Any:
     out = np.empty(most, np.uint8)
     table = np.empty((2, 4096), np.int64)
     found = _tiff_kernels.lzw(np.frombuffer(data, np.uint8), out, table[0], table[1])

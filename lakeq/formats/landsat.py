@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lakeq.catalog import Table
     from lakeq.formats import Identity, ReadContext, TableBatch
     from lakeq.formats._landsat_rows import Facts
+    from lakeq.selection import Rows, Wanted
     from lakeq.storage import SourceObject
 
 SUMMARIES = frozenset({"scenes"})  # a product comes as one MTL file, or as up to two STAC items
@@ -27,7 +28,7 @@ AT_ONCE = 16
 _GZIP = b"\x1f\x8b"
 _LIST = re.compile(rb"\s*\"?(?:productId|entityId)\"?,", re.IGNORECASE)
 
-__all__ = ["SUMMARIES", "at_once", "combine", "identity", "metadata_uri", "product", "read"]
+__all__ = ["SUMMARIES", "at_once", "combine", "identity", "metadata_uri", "product", "read", "scan"]
 
 
 def identity(uri: str) -> Identity | None:
@@ -154,6 +155,13 @@ def _batch(table: Table, year: int, rows: Sequence[Mapping[str, Any]]) -> TableB
     batch = pa.RecordBatch.from_arrays(columns, schema=schema)
     order = [(name, "ascending") for name in table.sort_by]
     return TableBatch(table.name, (str(year),), batch.sort_by(order) if order else batch)
+
+
+def scan(table: Table, wanted: Wanted) -> Rows:
+    """Rows of a virtual table of pixels; reads the index of tiles and nothing else."""
+    from lakeq.formats._landsat_pixels import PixelRows
+
+    return PixelRows(table, wanted)
 
 
 def combine(

@@ -168,6 +168,39 @@ def _numbers(values: Mapping[str, object]) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """What one mention of a virtual table will read: `table` is its name in the catalog.
+
+    `bytes` in so many `requests`, of which the smallest has `first`; of so many `objects`, which
+    have `total` bytes, and `blocks` of them; `columns` are bytes by column.
+    """
+
+    table: str
+    bytes: int
+    requests: int
+    first: int
+    objects: int
+    blocks: int
+    total: int
+    columns: Mapping[str, int]
+    remote: bool
+
+    def cost(self) -> ScanCost:
+        """As the cost of a scan."""
+        whole = Cost(Interval(self.bytes, self.bytes), Interval(self.requests, self.requests))
+        one = min(self.requests, 1)
+        first = Cost(Interval(self.first, self.bytes), Interval(one, self.requests))
+        return ScanCost(cost=whole, first=first, columns=dict(self.columns))
+
+    def detail(self) -> TablePlan:
+        """As a table of the plan: files are objects, row groups their blocks."""
+        columns = tuple(sorted(self.columns.items(), key=lambda item: (-item[1], item[0])))
+        return TablePlan(
+            self.table, self.objects, self.objects, self.blocks, self.blocks, self.bytes, columns
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """A plan, and the tables with only the files that its query needs.
 
@@ -193,12 +226,14 @@ def make(
     *,
     stops: bool = False,
     timeless: bool = True,
+    virtual: Callable[[Sequence[Scan]], Mapping[str, Chosen]] | None = None,
 ) -> Planned:
     """The plan of a query over `tables`; `explain` gives DuckDB's serialized plan of it.
 
     `stops` says that its reader may leave before the last row; unless `timeless`, the values of
     filters may be others when it runs, so they are not relied on. Where DuckDB serializes no
-    plan, nothing is certain but that each table is read once at the most.
+    plan, nothing is certain but that each table is read once at the most. `virtual` chooses what
+    scans of virtual tables read, by the name of the table; those have no files.
     """
     known = True
     try:
@@ -220,7 +255,31 @@ def make(
         for scanner, name, files in zip(scanners, names, survivors, strict=True)
     ]
     again = any(scan.repeated for scan in tree.scans)
-    return Planned(_plan(tables, needed, tree, costs, book), needed, again, known)
+    chosen = virtual(tree.scans) if virtual is not None else {}
+    for number, name in enumerate(names):
+        if name in chosen:
+            costs[number] = chosen[name].cost()
+    plan = _plan(tables, needed, tree, costs, book)
+    if chosen:
+        plan = _with(plan, [chosen[name] for name in dict.fromkeys(names) if name in chosen])
+    return Planned(plan, needed, again, known)
+
+
+def _with(plan: Plan, chosen: Sequence[Chosen]) -> Plan:
+    """The plan with the virtual tables' parts under the catalog's names."""
+    details = [table for table in plan.tables if "#" not in table.name]
+    remote = any(each.remote for each in chosen)
+    requests = sum(each.requests for each in chosen)
+    return replace(
+        plan,
+        bytes_total=plan.bytes_total + sum(each.total for each in chosen),
+        files=plan.files + sum(each.objects for each in chosen),
+        files_total=plan.files_total + sum(each.objects for each in chosen),
+        row_groups=plan.row_groups + sum(each.blocks for each in chosen),
+        row_groups_total=plan.row_groups_total + sum(each.blocks for each in chosen),
+        high_requests=max(plan.high_requests, requests) if remote else plan.high_requests,
+        tables=(*details, *(each.detail() for each in chosen)),
+    )
 
 
 def _scanner(scan: Scan, table: TableSnapshot) -> Scanner | Bulk:

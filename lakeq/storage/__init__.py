@@ -151,6 +151,24 @@ class Storage:
         except OSError as error:
             raise _local_error(error, path.parent) from error
 
+    def pinned(
+        self, uri: str, size_bytes: int, version: str, tables: Collection[Table] = ()
+    ) -> SourceObject:
+        """The object at `uri` of a known size and version, without asking for it.
+
+        Reads of another version raise `BadSource`.
+        """
+        if uri.startswith("s3://"):
+            return self._buckets.pinned(uri, size_bytes, version, tables)
+        if not uri.startswith("file://"):
+            found = self.source(uri, tables)
+            if (found.size_bytes, found.version) != (size_bytes, version):
+                raise changed(uri)
+            return found
+        _, _, changed_ns = version.partition("-")
+        pin = (size_bytes, int(changed_ns) if changed_ns.isdigit() else -1)
+        return SourceObject(uri, size_bytes, version, _LocalReader(local_path(uri), pin))
+
     def source(self, uri: str | Path, tables: Collection[Table] = ()) -> SourceObject:
         """The one object at `uri`, taken as it stands, pinned to the version it has now."""
         text = str(uri)

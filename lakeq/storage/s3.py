@@ -128,6 +128,18 @@ class Buckets:
         head = called(partial(client.head_object, **arguments, **more), uri, access)
         return _source(client, uri, access, head, arguments)
 
+    def pinned(
+        self, uri: str, size_bytes: int, etag: str, tables: Collection[Table] = ()
+    ) -> SourceObject:
+        """The version of an object that is known to have this size and etag; asks nothing."""
+        bucket, key = split_uri(uri)
+        access = self.access(bucket, tables)
+        arguments = {"Bucket": bucket, "Key": key, **payer(access)}
+        head = {"ContentLength": size_bytes, "ETag": f'"{etag}"'}
+        return _source(
+            self.client(access, self._region(bucket, tables)), uri, access, head, arguments
+        )
+
     def matches(self, pattern: str, tables: Collection[Table] = ()) -> Iterator[SourceObject]:
         """The objects whose keys match the glob, by key; one key without a glob is only asked."""
         bucket, key_pattern = split_uri(pattern)

@@ -1,0 +1,52 @@
+"""Rows of a virtual table as DuckDB scans them: an Arrow stream a scan, made as it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from lakeq.engines._duckdb_sql import identifier
+
+if TYPE_CHECKING:
+    from lakeq.selection import Rows
+    from lakeq.snapshot import TableSnapshot
+
+
+class Stream:
+    """What DuckDB registers: the PyCapsule interface of Arrow, a new stream with each call.
+
+    DuckDB 1.5.5 passes filters and columns to pyarrow, which applies them to the batches, and asks
+    for the schema without consuming a stream.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __arrow_c_schema__(self) -> object:
+        """The schema alone."""
+        return self._rows.stream_schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows, once more."""
+        import pyarrow as pa
+
+        del requested_schema
+        reader = pa.RecordBatchReader.from_batches(self._rows.stream_schema, self._rows.batches())
+        return reader.__arrow_c_stream__()
+
+
+def stream_view(table: TableSnapshot, source: str, made: Collection[str]) -> str:
+    """The view of a virtual table over a registered stream of the columns that its plan names.
+
+    Should DuckDB ever read a column that its own plan did not name, that is an error, not a NULL.
+    """
+    columns = ", ".join(
+        f"CAST({identifier(c.name)} AS {c.duckdb_type}) AS {identifier(c.name)}"
+        if c.name in made
+        else f"CAST(error('column {c.name} was not planned') AS {c.duckdb_type}) "
+        f"AS {identifier(c.name)}"
+        for c in table.columns
+    )
+    schema, _, name = table.name.partition(".")
+    head = f"CREATE VIEW {identifier(schema)}.{identifier(name)} AS SELECT "
+    return f"{head}{columns} FROM {identifier(source)}"

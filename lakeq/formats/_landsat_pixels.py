@@ -1,0 +1,438 @@
+"""Rows of pixels out of blocks: fetched ahead, decoded on all cores, passed on in bounded memory.
+
+Groups of neighbouring blocks are fetched together, a few groups ahead of what is decoded. Fetching,
+inflating and the kernels run without the GIL.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lakeq import projections
+from lakeq.errors import BadSource
+from lakeq.formats import _landsat_quality, _tiff_kernels
+from lakeq.formats._landsat_scan import BLOCK, Band, Product, Unit, products, units
+from lakeq.formats._tiff_tiles import inflated, runs
+from lakeq.selection import Part
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakeq.catalog import Table
+    from lakeq.selection import Wanted
+    from lakeq.storage import SourceObject
+
+AHEAD_BYTES = 24 << 20  # fetched and not decoded yet
+GROUP_BYTES = 4 << 20
+GROUP_UNITS = 64
+BATCH_ROWS = 1 << 15  # smaller batches are joined
+REMOTE_READERS = 24
+LOCAL_READERS = 2
+PLACES = ("product_id", "acquired", "path", "row", "epsg", "block", "line", "sample", "x", "y",
+          "lon", "lat", "sun_elevation")  # fmt: skip
+AGAIN = "index it again: lakeq ingest landsat OBJECT, its metadata file"
+
+Column = tuple[Any, Any]  # values, and what of them is NULL or None
+
+
+@dataclass(slots=True)
+class _Fetch:
+    """The range requests of a group of units, and their answers."""
+
+    units: list[Unit]
+    requests: list[tuple[Band, Part, tuple[int, ...]]]  # of a band, with its blocks' numbers
+    answers: dict[tuple[str, int], tuple[Future[bytes], Part]] = field(default_factory=dict)
+    left: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all requests."""
+        return sum(part.length for _, part, _ in self.requests)
+
+
+class PixelRows:
+    """The rows of one mention of a virtual table; see `lakeq.selection.Rows`."""
+
+    def __init__(self, table: Table, wanted: Wanted) -> None:
+        self._table, self._wanted = table, wanted
+        self._scaled = table.options.get("quantity", "")
+        named = [c.name for c in table.columns if c.name in wanted.columns] or ["line"]
+        self.schema = _schema(table, named)
+        self._bands = self._bands_for(named)
+        self._products = products(wanted, self._bands, table.options)
+        self._numbers = {product.product_id: n for n, product in enumerate(self._products)}
+        self._groups = list(_grouped(units(self._products)))
+        self.parts = [part for group in self._groups for _, part, _ in group.requests]
+        self.objects = len({part.path for part in self.parts})
+        self.blocks = sum(len(numbers) for g in self._groups for _, _, numbers in g.requests)
+        self._blocks = {p: len(n) for group in self._groups for _, p, n in group.requests}
+        self.column_bytes: dict[str, int] = {}
+        for group in self._groups:
+            for band, part, _ in group.requests:
+                known = self.column_bytes.get(band.name, 0)
+                self.column_bytes[band.name] = known + part.length
+        self.take: Callable[[int], None] = lambda _bytes: None
+        self.reads: list[Part] = []
+        self.failure: BaseException | None = None
+        self._sources: dict[str, SourceObject] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    @property
+    def object_bytes(self) -> int:
+        """Sizes of all files that hold the bands of the products wanted."""
+        sizes = {
+            band.facts["object"]: int(band.facts["object_bytes"])
+            for product in self._products
+            for band in product.bands.values()
+        }
+        return sum(sizes.values())
+
+    def _bands_for(self, named: Sequence[str]) -> tuple[str, ...]:
+        """The bands whose blocks are needed for columns."""
+        found = [name for name in named if name not in (*PLACES, *_landsat_quality.FLAGS)]
+        if any(name in _landsat_quality.FLAGS for name in named):
+            found.append("qa_pixel")
+        if self._scaled and any(not name.startswith("qa_") for name in found):
+            found += ["qa_pixel", "qa_radsat"]
+        return tuple(dict.fromkeys(found))
+
+    def blocks_of(self, part: Part) -> int:
+        """How many blocks a request fetches."""
+        return self._blocks[part]
+
+    def close(self) -> None:
+        """Stop whatever is being made."""
+        self._stopped.set()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, product by product and block by block, as record batches."""
+        try:
+            yield from self._joined()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.failure = self.failure or error
+            raise
+
+    def _joined(self) -> Iterator[pa.RecordBatch]:
+        held: list[dict[str, Column]] = []
+        rows = 0
+        for count, columns in self._decoded():
+            held.append(columns)
+            rows += count
+            if rows >= BATCH_ROWS:
+                yield self._batch(held)
+                held, rows = [], 0
+        if rows:
+            yield self._batch(held)
+
+    def _batch(self, held: Sequence[Mapping[str, Column]]) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        arrays = []
+        for part in self.schema:
+            columns = [columns[part.name] for columns in held]
+            values = np.concatenate([v for v, _ in columns]) if len(held) > 1 else columns[0][0]
+            masks = None
+            if any(mask is not None for _, mask in columns):
+                masks = np.concatenate(
+                    [np.zeros(len(v), bool) if mask is None else mask for v, mask in columns]
+                )
+            if part.name == "product_id":
+                names = pa.array([product.product_id for product in self._products], pa.string())
+                arrays.append(pa.DictionaryArray.from_arrays(pa.array(values), names))
+            else:
+                arrays.append(pa.array(values, part.type, mask=masks))
+        return pa.RecordBatch.from_arrays(arrays, schema=self.stream_schema)
+
+    @property
+    def stream_schema(self) -> pa.Schema:
+        """The schema of the batches: product_id is a dictionary, which DuckDB takes for text."""
+        import pyarrow as pa
+
+        coded = pa.dictionary(pa.int32(), pa.string())
+        return pa.schema(
+            [pa.field(p.name, coded if p.name == "product_id" else p.type) for p in self.schema]
+        )
+
+    def _decoded(self) -> Iterator[tuple[int, dict[str, Column]]]:
+        """The columns of each unit in order, with its rows."""
+        threads = max(1, self._wanted.threads)
+        remote = any(
+            "://" in part.path and not part.path.startswith("file:") for part in self.parts
+        )
+        readers = ThreadPoolExecutor(REMOTE_READERS if remote else LOCAL_READERS)
+        decoders = ThreadPoolExecutor(threads)
+        waiting = deque(self._groups)
+        ready: deque[tuple[_Fetch, Unit]] = deque()
+        pending: deque[tuple[_Fetch, Future[tuple[int, dict[str, Column]]]]] = deque()
+        ahead = 0
+        try:
+            while True:
+                while waiting and (ahead < AHEAD_BYTES or not (ready or pending)):
+                    group = _Fetch(waiting[0].units, waiting.popleft().requests)
+                    ahead += group.size
+                    self._fetch(group, readers)
+                    ready.extend((group, unit) for unit in group.units)
+                while ready and len(pending) < 3 * threads:
+                    group, unit = ready.popleft()
+                    pending.append((group, decoders.submit(self._decode, group, unit)))
+                if not pending:
+                    return
+                group, future = pending.popleft()
+                yield future.result()
+                group.left -= 1
+                if not group.left:
+                    ahead -= group.size
+                    group.answers.clear()
+        finally:
+            decoders.shutdown(wait=False, cancel_futures=True)
+            readers.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(self, group: _Fetch, readers: ThreadPoolExecutor) -> None:
+        group.left = len(group.units)
+        for band, part, numbers in group.requests:
+            future = readers.submit(self._read, band, part)
+            for number in numbers:
+                group.answers[part.path, number] = future, part
+
+    def _read(self, band: Band, part: Part) -> bytes:
+        if self._stopped.is_set():
+            return b""
+        with self._lock:
+            source = self._sources.get(part.path)
+            if source is None:
+                facts = band.facts
+                source = self._wanted.pinned(part.path, int(facts["object_bytes"]), facts["etag"])
+                self._sources[part.path] = source
+        self.take(part.length)
+        try:
+            data = source.read_range(part.offset, part.length)
+        except BadSource as error:
+            if "changed" in error.what:
+                what = "the object is not the one that was indexed"
+                raise BadSource(what, part.path, AGAIN) from error
+            raise
+        self.reads.append(part)
+        return data
+
+    def _decode(self, group: _Fetch, unit: Unit) -> tuple[int, dict[str, Column]]:
+        """The columns of the wanted pixels of one unit."""
+        if self._stopped.is_set():
+            raise RuntimeError("stopped")
+        cut = unit.rectangles
+        hull = (
+            int(cut[:, 0].min()),
+            int(cut[:, 1].max()),
+            int(cut[:, 2].min()),
+            int(cut[:, 3].max()),
+        )
+        mask = _mask(cut, hull) if len(cut) > 1 else None
+        stored: dict[str, Column] = {}
+        for name in self._bands:
+            band = unit.product.bands.get(name)
+            if band is not None:
+                values = self._band(group, unit, band, hull)
+                stored[name] = (values.ravel() if mask is None else values[mask]), None
+        count = (hull[1] - hull[0]) * (hull[3] - hull[2]) if mask is None else int(mask.sum())
+        pixels = _Pixels(unit.product, hull, mask, count, stored)
+        columns = {}
+        for part in self.schema:
+            if part.name == "product_id":
+                number = self._numbers[unit.product.product_id]
+                columns[part.name] = np.full(count, number, np.int32), None
+            elif part.name in PLACES:
+                columns[part.name] = pixels.place(part.name)
+            elif part.name in _landsat_quality.FLAGS:
+                columns[part.name] = pixels.flag(part.name)
+            elif self._scaled and not part.name.startswith("qa_"):
+                columns[part.name] = pixels.scaled(part.name, self._scaled)
+            else:
+                columns[part.name] = pixels.band(part.name)
+        return count, columns
+
+    def _band(self, group: _Fetch, unit: Unit, band: Band, hull: tuple[int, int, int, int]) -> Any:
+        """The stored values of a band in a rectangle, as int32."""
+        layout = band.layout
+        top, bottom, left, right = hull
+        out = np.empty((bottom - top, right - left), np.int32)
+        across = band.offsets.shape[1]
+        image_lines = int(band.facts["image_lines"])
+        for row in range(top // layout.block_height, -(-bottom // layout.block_height)):
+            line = row * layout.block_height
+            first, last = max(line, top), min(line + layout.block_height, bottom)
+            for column in range(left // layout.block_width, -(-right // layout.block_width)):
+                sample = column * layout.block_width
+                start, stop = max(sample, left), min(sample + layout.block_width, right)
+                into = out[first - top : last - top, start - left : stop - left]
+                if not band.lengths[row, column]:
+                    into[:] = band.fill
+                    continue
+                future, part = group.answers[band.facts["object"], row * across + column]
+                offset = int(band.offsets[row, column])
+                data = memoryview(future.result())[offset - part.offset :]
+                data = data[: int(band.lengths[row, column])]
+                where = f"{band.facts['object']}, byte {offset} ({band.name}, block {row}/{column})"
+                lines = min(layout.block_height, image_lines - line)
+                raw = inflated(layout, data, lines, where)
+                dtype = np.dtype(layout.byte_order + layout.dtype)
+                block = np.frombuffer(raw, dtype, lines * layout.block_width)
+                block = block.reshape(lines, layout.block_width)
+                if not dtype.isnative:
+                    block = block.astype(dtype.newbyteorder("="))
+                _tiff_kernels.widened(
+                    block[first - line : last - line], layout.predictor == 2, 8 * dtype.itemsize,
+                    dtype.kind == "i", start - sample, stop - start, into,
+                )  # fmt: skip
+        return out
+
+
+def _schema(table: Table, names: Sequence[str]) -> pa.Schema:
+    import pyarrow as pa
+
+    from lakeq import types
+
+    return pa.schema([part for part in types.arrow_schema(table) if part.name in names])
+
+
+def _mask(cut: Any, hull: tuple[int, int, int, int]) -> Any:
+    mask = np.zeros((hull[1] - hull[0], hull[3] - hull[2]), bool)
+    for top, bottom, left, right in cut.tolist():
+        mask[top - hull[0] : bottom - hull[0], left - hull[2] : right - hull[2]] = True
+    return mask
+
+
+def _grouped(found: Iterator[Unit]) -> Iterator[_Fetch]:
+    """Neighbouring units of one product with the requests that fetch their blocks."""
+    group: list[Unit] = []
+    size = 0
+    for unit in found:
+        if group and (
+            unit.product is not group[0].product or size > GROUP_BYTES or len(group) >= GROUP_UNITS
+        ):
+            yield _Fetch(group, list(_requests(group)))
+            group, size = [], 0
+        group.append(unit)
+        for band in unit.product.bands.values():
+            size += sum(int(band.lengths.flat[number]) for number in _numbers(unit, band))
+    if group:
+        yield _Fetch(group, list(_requests(group)))
+
+
+def _numbers(unit: Unit, band: Band) -> list[int]:
+    """The blocks of a band that the wanted rectangles of a unit lie in."""
+    height, width = int(band.facts["block_lines"]), int(band.facts["block_samples"])
+    across = band.offsets.shape[1]
+    cut = unit.rectangles
+    rows = range(int(cut[:, 0].min()) // height, -(-int(cut[:, 1].max()) // height))
+    columns = range(int(cut[:, 2].min()) // width, -(-int(cut[:, 3].max()) // width))
+    return [row * across + column for row in rows for column in columns]
+
+
+def _requests(group: Sequence[Unit]) -> Iterator[tuple[Band, Part, tuple[int, ...]]]:
+    for band in group[0].product.bands.values():
+        numbers = sorted({number for unit in group for number in _numbers(unit, band)})
+        offsets = [int(band.offsets.flat[number]) for number in numbers]
+        lengths = [int(band.lengths.flat[number]) for number in numbers]
+        for run in runs(offsets, lengths):
+            part = Part(band.facts["object"], run.offset, run.length)
+            yield band, part, tuple(numbers[member] for member in run.members)
+
+
+@dataclass(slots=True)
+class _Pixels:
+    """Some pixels of one product: where they are, and what is stored of their bands."""
+
+    product: Product
+    hull: tuple[int, int, int, int]
+    mask: Any
+    count: int
+    stored: Mapping[str, Column]
+    _lonlat: tuple[Any, Any] | None = None
+
+    def place(self, name: str) -> Column:
+        """A column that does not need pixels."""
+        facts = self.product.facts
+        if name in ("acquired", "path", "row", "epsg", "sun_elevation"):
+            value = facts[name]
+            dtype = {"acquired": np.int64, "sun_elevation": np.float64}.get(name, np.int32)
+            values = np.full(self.count, 0 if value is None else value, dtype)
+            if name == "acquired":
+                values = values.view("M8[us]")
+            return values, (np.ones(self.count, bool) if value is None else None)
+        top, bottom, left, right = self.hull
+        lines = np.arange(top, bottom, dtype=np.int32)[:, None]
+        samples = np.arange(left, right, dtype=np.int32)[None, :]
+        if name == "line":
+            return self._spread(lines), None
+        if name == "sample":
+            return self._spread(samples), None
+        if name == "block":
+            across = -(-self.product.shape[1] // BLOCK)
+            return self._spread((lines // BLOCK * across + samples // BLOCK).astype(np.int32)), None
+        if name in ("x", "y"):
+            return self._spread(self._coordinate(name, lines, samples)), None
+        if self._lonlat is None:
+            x, y = (self._spread(self._coordinate(n, lines, samples)) for n in ("x", "y"))
+            self._lonlat = projections.of_epsg(int(facts["epsg"])).to_lonlat(x, y)
+        return self._lonlat[0 if name == "lon" else 1], None
+
+    def _coordinate(self, name: str, lines: Any, samples: Any) -> Any:
+        """Of the middles of pixels, as rasterio works it out."""
+        facts = self.product.facts
+        across, down = ("x_step", "x_line_step") if name == "x" else ("y_sample_step", "y_step")
+        origin = facts[f"{name}_origin"]
+        found = facts[across] * (samples + 0.5) if facts[across] else 0.0
+        if facts[down]:
+            found = found + facts[down] * (lines + 0.5)
+        return found + origin
+
+    def _spread(self, values: Any) -> Any:
+        top, bottom, left, right = self.hull
+        whole = np.broadcast_to(values, (bottom - top, right - left))
+        return whole.ravel() if self.mask is None else whole[self.mask]
+
+    def band(self, name: str) -> Column:
+        """Stored values; NULL where the product lacks the band."""
+        return self.stored.get(name) or self._missing(np.int32)
+
+    def flag(self, name: str) -> Column:
+        """One of the flags of the quality band."""
+        if "qa_pixel" not in self.stored:
+            return self._missing(np.bool_)
+        collection = int(self.product.facts["collection"])
+        found = _landsat_quality.flag(name, self.stored["qa_pixel"][0], collection)
+        return self._missing(np.bool_) if found is None else (found, None)
+
+    def scaled(self, name: str, quantity: str) -> Column:
+        """Values in their unit; NULL for fill, saturated pixels and bands that are not there."""
+        band = self.product.bands.get(name)
+        if band is None or band.facts["scale"] is None or name not in self.stored:
+            return self._missing(np.float64)
+        facts = band.facts
+        elevation = facts["sun_elevation"]
+        by_sun = quantity == "toa_reflectance"
+        if by_sun and (elevation is None or elevation <= 0):
+            return self._missing(np.float64)
+        values = self.stored[name][0]
+        masked = values == band.fill
+        collection = int(facts["collection"])
+        if "qa_pixel" in self.stored:
+            masked |= _landsat_quality.unusable(self.stored["qa_pixel"][0], collection)
+        if "qa_radsat" in self.stored and facts["radsat_bit"] is not None:
+            masked |= (self.stored["qa_radsat"][0] >> int(facts["radsat_bit"]) & 1).astype(bool)
+        found = values * facts["scale"] + facts["add_offset"]
+        if by_sun:
+            found /= np.sin(np.radians(elevation))
+        return found, masked
+
+    def _missing(self, dtype: Any) -> Column:
+        return np.zeros(self.count, dtype), np.ones(self.count, bool)

@@ -1,0 +1,283 @@
+"""Pixels in SQL: every value, place and byte equals what rasterio reads and the plan said."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+import rasterio
+from rasterio.warp import transform as warp
+
+import lakeq
+from lakeq.api import Lake
+from lakeq.errors import BadSource, BudgetRefused, NotFound, UsageError
+from tests.support.data import name, real_files
+from tests.support.scenes import SURFACE, Scene, make_scene
+
+MTLS = [
+    p for p in real_files("landsat/**/*_MTL.txt") if list(p.parent.glob(f"{p.name[:-8]}_*.TIF"))
+]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
+    folder = tmp_path_factory.mktemp("scenes")
+    days = (date(2023, 7, 14), date(2023, 7, 30))
+    return [make_scene(folder, seed=n, day=day) for n, day in enumerate(days)]
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory, scenes: list[Scene]) -> Lake:
+    lake = lakeq.connect(tmp_path_factory.mktemp("lake"))
+    lake.ingest("landsat", [scene.mtl for scene in scenes])
+    return lake
+
+
+def image(
+    lake: Lake, query: str, columns: tuple[str, ...], shape: tuple[int, int]
+) -> dict[str, Any]:
+    """Columns of a query as images, by line and sample."""
+    table = lake.sql(f"select line, sample, {', '.join(columns)} from ({query})").arrow()
+    line, sample = (table[n].to_numpy() for n in ("line", "sample"))
+    assert len(table) == shape[0] * shape[1]
+    found = {}
+    for column in columns:
+        out = np.full(shape, np.nan)
+        out[line, sample] = table[column].to_numpy()
+        found[column] = out
+    return found
+
+
+@pytest.mark.parametrize("mtl", MTLS, ids=name)
+def test_real_products_equal_rasterio(tmp_path: Path, mtl: Path) -> None:
+    lake = lakeq.connect(tmp_path)
+    lake.ingest("landsat", [mtl])
+    rows = lake.sql(
+        "select band, object, image_lines, image_samples from landsat.tiles where level = 0 "
+        "group by all order by band"
+    ).rows()
+    for table, bands in (
+        ("pixels", [row for row in rows if row[0] != "pan"]),
+        ("pixels_pan", [row for row in rows if row[0] == "pan"]),
+    ):
+        if bands:
+            shape = (int(str(bands[0][2])), int(str(bands[0][3])))
+            names = tuple(str(row[0]) for row in bands)
+            query = f"select * from landsat.{table}"
+            found = image(lake, query, (*names, "x", "y", "lon", "lat"), shape)
+            for band, path, _, _ in bands:
+                check_band(found, str(band), Path(str(path).removeprefix("file://")))
+
+
+def check_band(found: dict[str, Any], band: str, path: Path) -> None:
+    with rasterio.open(path) as file:
+        assert np.array_equal(found[band], file.read(1)), band
+        lines, samples = np.mgrid[0 : file.height : 50, 0 : file.width : 50]
+        xs, ys = rasterio.transform.xy(file.transform, lines.ravel(), samples.ravel())
+        at = lines.ravel(), samples.ravel()
+        assert np.allclose(found["x"][at], xs, rtol=0, atol=1e-9)
+        assert np.allclose(found["y"][at], ys, rtol=0, atol=1e-9)
+        lon, lat = warp(file.crs, "EPSG:4326", xs, ys)
+        assert np.allclose(found["lon"][at], lon, rtol=0, atol=1e-9)
+        assert np.allclose(found["lat"][at], lat, rtol=0, atol=1e-9)
+
+
+def test_every_band_of_made_products_equals_what_was_written(
+    lake: Lake, scenes: list[Scene]
+) -> None:
+    for scene in scenes:
+        query = f"select * from landsat.pixels where product_id = '{scene.product_id}'"
+        found = image(lake, query, tuple(SURFACE), (280, 300))
+        for band, values in scene.bands.items():
+            assert np.array_equal(found[band], values), band
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "strips": {"driver": "GTiff", "blockysize": 7, "compress": "LZW"},
+    "zstd, big, bigtiff": {"driver": "GTiff", "tiled": True, "blockxsize": 64, "blockysize": 32,
+                           "compress": "ZSTD", "predictor": 2, "ENDIANNESS": "BIG",
+                           "BIGTIFF": "YES"},
+    "none": {"driver": "GTiff"},
+    "one strip": {"driver": "GTiff", "blockysize": 280, "compress": "DEFLATE", "predictor": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_other_layouts_of_files_give_the_same_pixels(tmp_path: Path, layout: str) -> None:
+    bands = ("red", "nir08", "qa_pixel", "qa_aerosol")
+    scene = make_scene(tmp_path, bands=bands, **LAYOUTS[layout])
+    lake = lakeq.connect(tmp_path / "lake")
+    lake.ingest("landsat", [scene.mtl])
+    found = image(lake, "select * from landsat.pixels", bands, (280, 300))
+    for band in bands:
+        assert np.array_equal(found[band], scene.bands[band])
+    part = lake.sql(
+        "select sum(red), sum(nir08), count(*) from landsat.pixels "
+        "where line between 31 and 97 and sample between 60 and 199"
+    ).rows()
+    cut = slice(31, 98), slice(60, 200)
+    sums = [int(scene.bands[band][cut].sum(dtype=np.int64)) for band in ("red", "nir08")]
+    assert part == [(*sums, 67 * 140)]
+
+
+def test_signed_samples_and_missing_tiles(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path, bands=("red",), driver="GTiff")
+    place = scene.transform
+    profile = {"driver": "GTiff", "width": 300, "height": 280, "count": 1, "dtype": "int16",
+               "nodata": -9999, "crs": "EPSG:32610", "transform": place, "tiled": True,
+               "blockxsize": 64, "blockysize": 64, "SPARSE_OK": True, "compress": "DEFLATE",
+               "predictor": 2}  # fmt: skip
+    with rasterio.open(scene.file("red"), "w", **profile) as file:
+        values = np.arange(-2048, 2048, dtype=np.int16).reshape(1, 64, 64) * 15
+        file.write(values, window=((64, 128), (128, 192)))
+    lake = lakeq.connect(tmp_path / "lake")
+    lake.ingest("landsat", [scene.mtl])
+    found = image(lake, "select * from landsat.pixels", ("red",), (280, 300))
+    with rasterio.open(scene.file("red")) as file:
+        assert np.array_equal(found["red"], file.read(1))
+    assert lake.sql("select min(red) from landsat.pixels").report.bytes_scanned < 40_000
+
+
+CONDITIONS = [
+    "line between 100 and 140 and sample > 250",
+    "x >= 502000 and x < 503000 and y between 4195000 and 4197000",
+    "lon between -122.99 and -122.97 and lat < 37.92",
+    "line = 17 and sample in (3, 150, 299)",
+    "(line < 5 or line > 275) and sample = 8",
+    "block = 1 and line < 300",
+    "path = 44 and row = 33 and line = 1",
+    "acquired < '2023-07-20' and line = 1",
+    "acquired >= timestamptz '2023-07-20' and sample = 1",
+    "path = 45",
+    "line = 17 and red > 12000",
+]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_conditions_choose_tiles_but_not_answers(
+    lake: Lake, condition: str, everything: duckdb.DuckDBPyConnection
+) -> None:
+    """The same query of DuckDB over a plain copy of all pixels."""
+    query = f"select * from {{}} where {condition} order by all"
+    columns = "product_id, path, row, block, acquired, line, sample, red, x, y, lon, lat"
+    pixels = f"(select {columns} from landsat.pixels)"
+    found = lake.sql(query.format(pixels)).arrow()
+    everything.execute("set TimeZone = 'UTC'")
+    assert found.equals(everything.sql(query.format("pixels")).to_arrow_table())
+
+
+@pytest.fixture(scope="module")
+def everything(lake: Lake) -> duckdb.DuckDBPyConnection:
+    columns = "product_id, path, row, block, acquired, line, sample, red, x, y, lon, lat"
+    pixels = lake.sql(f"select {columns} from landsat.pixels").arrow()
+    connection = duckdb.connect()
+    connection.register("pixels", pixels)
+    return connection
+
+
+def test_only_the_bytes_of_named_bands_and_wanted_tiles_are_read(
+    lake: Lake, scenes: list[Scene]
+) -> None:
+    query = (
+        "select avg(red) from landsat.pixels where product_id = $p "
+        "and line between 10 and 20 and sample between 140 and 200"
+    )
+    values = {"p": scenes[0].product_id}
+    rows = lake.sql(
+        "select sum(byte_length) from landsat.tiles where product_id = $p and band = 'red' "
+        "and level = 0 and block_row = 0 and block_column = 1",
+        values,
+    ).rows()
+    plan = lake.plan(query, values)
+    result = lake.sql(query, values)
+    assert plan.exact
+    assert result.report.bytes_scanned == plan.high_bytes
+    index = plan.high_bytes - plan.tables[-1].high_bytes
+    assert plan.tables[-1].high_bytes == rows[0][0]
+    assert dict(plan.tables[-1].columns) == {"red": rows[0][0]}
+    assert 0 < index < 50_000
+    cut = scenes[0].bands["red"][10:21, 140:201]
+    assert result.rows() == [(pytest.approx(cut.mean(), rel=1e-12),)]
+
+
+def test_two_mentions_of_the_table_read_their_own_tiles(lake: Lake, scenes: list[Scene]) -> None:
+    query = (
+        "select count(*), sum(b.nir08 - a.red) from landsat.pixels a join landsat.pixels b "
+        "using (line, sample) where a.product_id = $a and b.product_id = $b and line < 50"
+    )
+    values = {"a": scenes[0].product_id, "b": scenes[1].product_id}
+    result = lake.sql(query, values)
+    first, second = scenes[0].bands["red"][:50], scenes[1].bands["nir08"][:50]
+    assert result.rows() == [(first.size, int(second.sum(dtype=int)) - int(first.sum(dtype=int)))]
+    read = {(Path(k).name, v) for t in result.report.plan.tables for k, v in t.columns}
+    assert {column for column, _ in read if column in ("red", "nir08")} == {"red", "nir08"}
+    assert result.report.files_read == 4  # two of the index, red of one and nir08 of the other
+
+
+def test_a_query_of_all_shapes(lake: Lake, scenes: list[Scene]) -> None:
+    query = (
+        "with p as (select * from landsat.pixels where line = 3 and product_id = $p), "
+        "q as (select sample, red from p where sample < 10) "
+        "select (select count(*) from landsat.pixels where line = 1), (select max(red) from q), "
+        "(select count(*) from p where landsat.pixels.red is null) from landsat.pixels "
+        "where landsat.pixels.line = 0 and landsat.pixels.sample = 0 limit 1"
+    ).replace("where landsat.pixels.red is null", "where red is null")
+    rows = lake.sql(query, {"p": scenes[1].product_id}).rows()
+    assert rows == [(600, int(scenes[1].bands["red"][3, :10].max()), 0)]
+
+
+def test_a_limit_stops_the_reading(lake: Lake) -> None:
+    result = lake.sql("select red from landsat.pixels limit 5")
+    assert len(result.rows()) == 5
+    assert result.report.plan.low_bytes < result.report.plan.high_bytes
+    assert result.report.bytes_scanned <= result.report.plan.high_bytes
+
+
+def test_a_limit_of_bytes_refuses_before_pixels_are_read(lake: Lake) -> None:
+    with pytest.raises(BudgetRefused, match="max_bytes"):
+        lake.sql("select sum(red) from landsat.pixels", max_bytes=60_000)
+
+
+def test_the_query_needs_its_index(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="landsat.tiles"):
+        lakeq.connect(tmp_path).sql("select red from landsat.pixels")
+
+
+def test_a_virtual_table_cannot_be_ingested(tmp_path: Path, scenes: list[Scene]) -> None:
+    with pytest.raises(UsageError, match="virtual"):
+        lakeq.connect(tmp_path).ingest("landsat.pixels", [scenes[0].mtl])
+
+
+@pytest.mark.parametrize("damage", ["replaced", "gone", "cut", "garbled"])
+def test_damage_is_one_clear_error_and_never_fewer_rows(tmp_path: Path, damage: str) -> None:
+    scene = make_scene(tmp_path, bands=("red",))
+    lake = lakeq.connect(tmp_path / "lake")
+    lake.ingest("landsat", [scene.mtl])
+    path = scene.file("red")
+    data = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    elif damage == "garbled":
+        row = lake.sql(
+            "select byte_offset from landsat.tiles where level = 0 and block_row = 1 "
+            "and block_column = 1"
+        ).rows()[0]
+        start = int(str(row[0]))
+        data[start + 30 : start + 60] = bytes(30)
+        status = path.stat()
+        path.write_bytes(data)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    else:
+        path.write_bytes(data[: len(data) // 2] if damage == "cut" else data + b" ")
+    with pytest.raises((BadSource, NotFound)) as raised:
+        lake.sql("select sum(red) from landsat.pixels").rows()
+    assert path.name in raised.value.where
+    if damage == "garbled":
+        assert f"byte {start}" in raised.value.where
+    if damage in ("replaced", "cut"):
+        assert "not the one that was indexed" in raised.value.what
