@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import lakeq
 from lakeq.api import Lake
+from lakeq.formats import nexrad_level2
 from tests.lake_formats import named_files, warehouse_files
 from tests.support.counting_proxy import CountingProxy, counting_proxy
 from tests.support.data import real_file, real_files
@@ -111,6 +113,66 @@ def test_a_copy_cut_short_does_not_take_the_place_of_the_whole(lake: Lake, tmp_p
     (report,) = lake.ingest("nexrad", [cut], tables=["volumes", "rays"]).objects
     assert report.kept == original.as_uri()
     assert lake.table("nexrad.rays").rows == 2569
+
+
+# A volume's head tells less than the whole.
+
+
+KNOWN = "select complete, rays, size_bytes from nexrad.volumes"
+
+
+def test_the_head_of_a_volume_does_not_take_the_place_of_the_whole(
+    lake: Lake, tmp_path: Path
+) -> None:
+    original = real_file(f"nexrad/volumes/{CLEAR}").resolve()
+    copy = tmp_path / "KABR20050101_000745_V06"
+    copy.write_bytes(gzip.decompress(original.read_bytes()))
+    lake.ingest("nexrad", [original], tables=["volumes", "rays"])
+    whole = lake.sql(KNOWN).arrow().to_pylist()
+    assert (whole[0]["complete"], whole[0]["rays"]) == (True, 2569)
+    for head in (original, copy):
+        (report,) = lake.ingest("nexrad", [head], tables=["volumes"]).objects
+        assert (report.kept, report.rows) == (original.as_uri(), {})
+        assert lake.sql(KNOWN).arrow().to_pylist() == whole
+    lake.maintain("nexrad.volumes")
+    lake.ingest("nexrad", [original], tables=["volumes"])
+    assert lake.sql(KNOWN).arrow().to_pylist() == whole
+
+
+def test_the_head_of_a_newer_version_is_taken_and_the_whole_replaces_it(
+    lake: Lake, tmp_path: Path
+) -> None:
+    data = gzip.decompress(real_file(f"nexrad/volumes/{CLEAR}").read_bytes())
+    path = tmp_path / "KABR20050101_000745"
+    path.write_bytes(data[: len(data) // 2])
+    lake.ingest("nexrad", [path], tables=["volumes", "rays"])
+    path.write_bytes(data)
+    for tables, rays in ((["volumes"], None), (["volumes", "rays"], 2569)):
+        lake.ingest("nexrad", [path], tables=tables)
+        (row,) = lake.sql(KNOWN).arrow().to_pylist()
+        assert (row["rays"], row["size_bytes"]) == (rays, len(data))
+
+
+def test_a_whole_volume_that_comes_meanwhile_stays(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer commits the whole volume while its head is being read."""
+    original = real_file(f"nexrad/volumes/{CLEAR}").resolve()
+    head, begun = nexrad_level2._Reading.head, []
+
+    def slow(reading: nexrad_level2._Reading) -> Any:
+        if not begun:
+            begun.append(True)
+            lakeq.connect(lake.settings.lake).ingest(
+                "nexrad", [original], tables=["volumes", "rays"]
+            )
+        yield from head(reading)
+
+    monkeypatch.setattr(nexrad_level2._Reading, "head", slow)
+    (report,) = lake.ingest("nexrad", [original], tables=["volumes"]).objects
+    assert report.kept == original.as_uri()
+    assert lake.sql(KNOWN).arrow().to_pylist()[0]["rays"] == 2569
+    assert warehouse_files(lake._iceberg) == named_files(lake._iceberg)
 
 
 # After compaction, on S3.

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from lakeq import formats
+from lakeq.convert import outlines
 from lakeq.convert import parts as convert_parts
 from lakeq.convert.report import ObjectReport
 from lakeq.convert.samples import NOT_IN_PANEL, Roster, known_samples
@@ -111,6 +112,7 @@ class Batch:
         if not job.identities.told:
             return list(sources)
         things = job.things()
+        sources = self._not_outlined(sources, things)
         of = job.identities.of
         keys = {i.key for s in sources if (i := of(s.uri)) is not None and i.part}
         parts = convert_parts.known_parts(job.lake, things, keys)
@@ -133,6 +135,21 @@ class Batch:
                     self._left.append((twin, source.uri))
                 wanted[identity.key, identity.part] = source
         return list(wanted.values())
+
+    def _not_outlined(
+        self, sources: Sequence[SourceObject], things: Things
+    ) -> Sequence[SourceObject]:
+        """The objects without those of which the lake knows more than would be read."""
+        fuller = self._fuller(sources, things)
+        self._left += [(source, fuller[source.uri]) for source in sources if source.uri in fuller]
+        return [source for source in sources if source.uri not in fuller]
+
+    def _fuller(self, sources: Sequence[SourceObject], things: Things) -> dict[str, str]:
+        job = self._job
+        outline = outlines.outline_of(job.reader, job.tables)
+        if outline is None:
+            return {}
+        return outlines.fuller(job.lake, things, job.identities, outline, sources)
 
     def _keep(
         self, convert: Callable[[], Converted], source: SourceObject, failed: Failed | None
@@ -206,7 +223,10 @@ class Batch:
         rounds = DECISIONS if self._job.identities.told else ROUNDS
         for _ in range(rounds):
             things = self._job.things() if self._job.identities.told else self._job.in_lake
-            decision = decide(self._converted, things)
+            fuller = self._fuller([item.source for item in self._converted], things)
+            better = [item for item in self._converted if item.source.uri not in fuller]
+            decision = decide(better, things)
+            decision.kept |= fuller
             made: list[NewFile] = []
             changes = list(self._changes(decision, things, made))
             samples = list(self._samples())

@@ -115,6 +115,19 @@ class Identity:
     part: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a format says whose `table`, read alone, is read from the begin of an object only.
+
+    The column `version` is the object's version when it was read; `whole` is NULL in an outline and
+    known after a whole reading. The lake keeps the fuller row (`lakeq.convert.outlines`).
+    """
+
+    table: str
+    version: str
+    whole: str
+
+
 class Assembling(Protocol):
     """What a format offers further whose things come in parts.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lakeq.formats import Outline
 from lakeq.formats._nexrad_names import Name, is_volume, named
 
 if TYPE_CHECKING:
@@ -29,9 +30,20 @@ ROLES = ("volumes", "sweeps", "rays", "gates", "grid")
 HEADS_AT_ONCE = 16
 HEAD_BYTES = 16 << 10  # of an object whose volumes row alone is wanted
 
+OUTLINE = Outline("volumes", version="etag", whole="rays")
 SUMMARIES = frozenset({"volumes", "sweeps", "grid"})  # tables of which a chunk has no rows
 
-__all__ = ["SUMMARIES", "Name", "at_once", "combine", "identity", "is_volume", "named", "read"]
+__all__ = [
+    "OUTLINE",
+    "SUMMARIES",
+    "Name",
+    "at_once",
+    "combine",
+    "identity",
+    "is_volume",
+    "named",
+    "read",
+]
 
 
 def identity(uri: str) -> Identified | None:
