@@ -46,7 +46,8 @@ class Bounds(NamedTuple):
     """What a footer says of the values of one column chunk.
 
     `low` and `high` are values that occur, None where the footer has none: numbers as stored
-    (microseconds and days since 1970 for times), text, booleans. `nulls` is -1 where unknown.
+    (microseconds and days since 1970 for times, decimals without their point), text, booleans.
+    `nulls` is -1 where unknown.
     """
 
     low: int | float | str | bool | None

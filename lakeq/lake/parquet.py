@@ -51,6 +51,7 @@ MAX_FOOTER_BYTES = 64 << 20  # SAFETY.md, T5
 DAMAGED_HINT = "see: lakeq verify; what can be ingested again: lakeq verify --repair"
 SOURCES_KEY = "lakeq.sources"  # in a footer: JSON [[object, rows], ...]
 ORDER_KEY = "lakeq.order"  # in a footer: what the rows are sorted by
+_WHOLE = frozenset({"NONE", "INT", "DATE", "TIMESTAMP", "DECIMAL"})  # stored as whole numbers
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -424,16 +425,16 @@ def _bounds(chunk: Any, read: Callable[[Any], Any] | None) -> Bounds | None:
 def _bound_reader(column: Any) -> Callable[[Any], Any] | None:
     """How the bounds of a leaf become plain values; None where they would mislead or do not order.
 
-    Values of lists are none of the list's own; decimals are left out.
+    Values of lists are none of the list's own; decimals are numbers of their last digit.
     """
     kind, logical = column.physical_type, column.logical_type.type
-    if column.max_repetition_level or logical == "DECIMAL":
+    if column.max_repetition_level:
         return None
     if kind == "BYTE_ARRAY":
         return _text if logical == "STRING" else None
     if kind in ("FLOAT", "DOUBLE"):
         return _real
-    if kind in ("INT32", "INT64") and logical in ("NONE", "INT", "DATE", "TIMESTAMP"):
+    if kind in ("INT32", "INT64") and logical in _WHOLE:
         return int
     return bool if kind == "BOOLEAN" else None
 

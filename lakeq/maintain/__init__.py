@@ -8,13 +8,15 @@ replaced a row's object meanwhile overtakes it: then it is done again from the n
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
-from lakeq.maintain.plan import Group, due, order_text
+from lakeq.lake import layout
+from lakeq.maintain import order
+from lakeq.maintain.plan import Group, due
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -198,21 +200,33 @@ class _Compaction:
         from lakeq.engines._duckdb_sql import identifier
         from lakeq.engines.duckdb import Engine
 
-        dataset, _, name = snapshot.name.partition(".")
-        columns = [*self._table.sort_by, "_source"]
-        sql = (
-            f"SELECT * FROM {identifier(dataset)}.{identifier(name)} "  # noqa: S608  # identifiers
-            f"ORDER BY {', '.join(map(identifier, columns))}"
-        )
-        part = replace(snapshot, files=group.files)
+        source = ".".join(map(identifier, snapshot.name.split(".", 1)))
+        part = {snapshot.name: replace(snapshot, files=group.files)}
+        parted = self._parted(source, part)
         engine = Engine(self._settings)
         try:
-            run = engine.run(sql, {}, {snapshot.name: part})
+            run = engine.run(order.sorted_sql(self._table, source, parted), {}, part)
             folder = writer.folder_of(group.files[0].path)
-            begin = _begin(writer, folder, order_text(self._table), first)
+            begin = _begin(writer, folder, order.text(self._table), first)
             yield from _written(run.reader(BATCH_ROWS), writer.schema, begin)
         finally:
             engine.close()
+
+    def _parted(self, source: str, part: Mapping[str, TableSnapshot]) -> dict[int, int]:
+        """The crowded squares of a partition, and how often each is to be parted."""
+        from lakeq.engines.duckdb import Engine
+
+        curve = order.Curve.of(self._table)
+        if curve is None:
+            return {}
+        rows = layout.row_group_rows(self._table)
+        engine = Engine(self._settings)
+        try:
+            run = engine.run(order.crowded_sql(curve, source, rows), {}, part)
+            found = run.reader(BATCH_ROWS).read_all().to_pydict()
+        finally:
+            engine.close()
+        return order.depths(dict(zip(found["square"], found["n"], strict=True)), rows)
 
 
 def _begin(writer: TableWriter, folder: str, order: str, first: int) -> Callable[[], FileWriter]:

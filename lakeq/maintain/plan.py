@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lakeq.lake.layout import file_bytes
+from lakeq.maintain import order as order_of
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from lakeq.snapshot import DataFile, TableSnapshot
 
 FooterOf = Callable[[str, int], "pq.FileMetaData"]
-UNSORTED = "as it came"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,9 @@ class Group:
         return sum(file.size_bytes for file in self.files)
 
 
-def order_text(table: Table) -> str:
-    """What a compacted file of the table says it is sorted by."""
-    return ", ".join(table.sort_by) or UNSORTED
-
-
 def due(snapshot: TableSnapshot, table: Table, footer_of: FooterOf) -> list[Group]:
     """The partitions to compact, the smallest first."""
-    order = order_text(table)
+    order = order_of.text(table)
     found = [group for group in groups(snapshot) if _is_due(group, table, order, footer_of)]
     return sorted(found, key=lambda group: (group.size_bytes, str(group.partition)))
 

@@ -107,13 +107,17 @@ def _expression(node: Node, fields: tuple[int, ...]) -> Filter:
 
 
 def _constant(node: Node) -> Value | None:
-    """The value, where its type orders in Python as in DuckDB; decimals and others are None."""
+    """The value, where its type orders in Python as in DuckDB; others are None.
+
+    A decimal is the number of its last digit, as its column stores it: DuckDB compares the two only
+    when they have the same scale.
+    """
     type_, value = str(node.get("type", {}).get("id")), node.get("value")
     if type_ == "VARCHAR" and isinstance(value, str):
         return value
     if type_ == "BOOLEAN" and isinstance(value, bool):
         return value
-    if type_ in _INTEGERS and isinstance(value, int):
+    if (type_ in _INTEGERS or type_ == "DECIMAL") and isinstance(value, int):
         return value
     if type_ in _FLOATS and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
