@@ -4,11 +4,12 @@
 
 VOLUMEs are real archive objects of one radar. Each is ingested once; the site-day is made of
 their rows, stamped anew in time so that `--repeat` volumes lie evenly over one day, written by
-lakeq's own writer as one object each. Then the same queries run before and after the compaction:
-a box of 0.2 x 0.3 degrees and a gauge of 0.02 x 0.02 degrees, centred at several distances from
-the radar to the north-east. Bytes are those that DuckDB's own log counts, "Athena" those that the
-planner expects of a reader that merges ranges less than 1 MB apart. Rows before and after are
-compared by the sum of their hashes.
+lakeq's own writer as one object each, the gates of each turned around the radar by an angle of its
+own: else the same echo would stand at the same place many times, and pack as it never does. Then
+the same queries run before and after the compaction: a box of 0.2 x 0.3 degrees and a gauge of
+0.02 x 0.02 degrees, centred at several distances from the radar to the north-east. Bytes are those
+that DuckDB's own log counts, "Athena" those that the planner expects of a reader that merges ranges
+less than 1 MB apart. Rows before and after are compared by the sum of their hashes.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from math import cos, radians
+from math import cos, radians, sin
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -56,6 +58,27 @@ def stamped(rows: pa.Table, start: datetime) -> pa.Table:
     return rows.set_column(rows.column_names.index("date"), "date", day)
 
 
+def turned(rows: pa.Table, degrees: float) -> pa.Table:
+    """The gates of one volume turned around the radar."""
+    north, east = (rows[name].cast("float64").to_numpy() for name in ("latitude", "longitude"))
+    near = rows["range_m"].to_numpy() < 5000
+    centre = north[near].mean(), east[near].mean()
+    narrow, angle = cos(radians(centre[0])), radians(degrees)
+    up, right = north - centre[0], (east - centre[1]) * narrow
+    places = {
+        "latitude": centre[0] + up * cos(angle) - right * sin(angle),
+        "longitude": centre[1] + (right * cos(angle) + up * sin(angle)) / narrow,
+    }
+    for name, values in places.items():
+        units = pa.py_buffer(np.round(values * 1e5).astype(np.int32))
+        column = pa.Array.from_buffers(pa.decimal32(8, 5), len(values), [None, units])
+        index = rows.column_names.index(name)
+        rows = rows.set_column(index, name, column.cast(pa.decimal128(8, 5)))
+    south, west = (np.floor(values * 10) for values in places.values())
+    tile = pa.array(((south + 900) * 3600 + west + 1800).astype(np.int32))
+    return rows.set_column(rows.column_names.index("tile"), "tile", tile)
+
+
 def make_day(lake: Lake, volumes: Sequence[Path], repeat: int, names: Sequence[str]) -> None:
     """A lake with the day: each volume once as it is, then taken away again."""
     catalog = lake.catalog.dataset("nexrad")
@@ -75,6 +98,8 @@ def make_day(lake: Lake, volumes: Sequence[Path], repeat: int, names: Sequence[s
                 start = DAY + number * step
                 seed = seeds[name][sources[number % len(sources)]]
                 rows = stamped(pq.read_table(seed).drop_columns(["_source"]), start)
+                if name == "gates":
+                    rows = turned(rows, 360 * number / repeat)
                 site = rows["site"][0].as_py()
                 uri = f"s3://made/{site}{start:%Y%m%d_%H%M%S}_V06"
                 file = writer.open(uri, (site, start.date().isoformat()), number)
