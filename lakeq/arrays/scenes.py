@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from lakeq.query import Result
-    from lakeq.storage import SourceObject
+    from lakeq.storage import Reader, SourceObject
 
     Pixels = npt.NDArray[Any]
 
@@ -38,7 +39,6 @@ Open = Callable[[str], "SourceObject"]
 AT_ONCE = 16  # files asked for their headers at the same time
 MOST_SCENES = 1000
 BOX_POINTS = 32  # along each side of a box, which is no straight line on the map
-QA_BITS = 0b111111  # Collection 2: fill, dilated cloud, cirrus, cloud, cloud shadow, snow
 _SCALES = {"SR": ("surface_reflectance", 2.75e-5, -0.2), "ST": ("surface_temperature", 0.00341802,
            149.0)}  # fmt: skip
 _UNITS = {"surface_temperature": "K", "radiance": "W m-2 sr-1 um-1"}
@@ -51,6 +51,45 @@ SCENES = """
     QUALIFY row_number() OVER (PARTITION BY product_id ORDER BY epsg IS NULL) = 1
     ORDER BY acquired, product_id
 """
+
+
+class Meter:
+    """Opens objects, and counts the requests for parts of them and their bytes.
+
+    `s3_requests` are those of them that S3 asks money for.
+    """
+
+    def __init__(self, open_: Open) -> None:
+        self._open, self._lock = open_, Lock()
+        self.requests = self.bytes_read = self.s3_requests = 0
+
+    def __call__(self, uri: str) -> SourceObject:
+        """The object at `uri`, counted."""
+        source = self._open(uri)
+        return replace(source, reader=_Counted(source.reader, self, uri.startswith("s3://")))
+
+    def note(self, length: int, *, s3: bool) -> None:
+        """One request of so many bytes."""
+        with self._lock:
+            self.requests += 1
+            self.s3_requests += s3
+            self.bytes_read += length
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The reader of an object, whose requests are counted."""
+
+    reader: Reader
+    meter: Meter
+    s3: bool
+
+    def open(self) -> BinaryIO:
+        return self.reader.open()
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        self.meter.note(length, s3=self.s3)
+        return self.reader.read_range(offset, length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +110,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """One band of one scene: its file and image, and what turns stored numbers into values."""
+    """One band of one scene: its file and image, and what turns stored numbers into values.
+
+    Its overviews lie in the file itself, or in that `beside` it.
+    """
 
     source: SourceObject
     image: _tiff_header.Image
     overviews: tuple[_tiff_header.Image, ...]
+    beside: SourceObject | None
     quantity: str | None
     scale: float | None
     offset: float | None
@@ -159,6 +202,10 @@ def scenes(
 
     `overviews` looks for a file NAME.ovr too.
     """
+    if not bands or len(set(bands)) < len(bands):
+        raise UsageError(
+            "no band is named, or one twice", "the scenes", "name red, nir08, qa_pixel"
+        )
     files = [(row, band, _asset(row, band)) for row in rows for band in bands]
 
     def opened(file: tuple[Mapping[str, Any], str, Mapping[str, Any]]) -> Band:
@@ -167,9 +214,10 @@ def scenes(
         images = _tiff_header.read(source)
         main = images[0]
         smaller = [image for image in images[1:] if image.kind == "overview"]
-        if overviews and not smaller:
-            smaller = _beside(asset["uri"], main, open_)
-        return Band(source, main, tuple(smaller), *_scaling(row, asset))
+        beside = _beside(asset["uri"], open_) if overviews and not smaller else None
+        if beside is not None:
+            smaller = _tiff_header.companions(beside, main)
+        return Band(source, main, tuple(smaller), beside, *_scaling(row, asset))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(opened, files))
@@ -180,12 +228,12 @@ def scenes(
     ]
 
 
-def _beside(uri: str, main: _tiff_header.Image, open_: Open) -> list[_tiff_header.Image]:
+def _beside(uri: str, open_: Open) -> SourceObject | None:
+    """The file of overviews beside an image, as the retired bucket has them."""
     try:
-        source = open_(f"{uri}.ovr")
+        return open_(f"{uri}.ovr")
     except NotFound:
-        return []
-    return _tiff_header.companions(source, main)
+        return None
 
 
 def _asset(row: Mapping[str, Any], band: str) -> Mapping[str, Any]:

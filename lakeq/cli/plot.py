@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import click
 
-KINDS = {"nexrad": "plot_nexrad"}  # the module of each
+KINDS = {
+    "landsat": "plot_landsat",
+    "ndvi": "plot_landsat",
+    "nexrad": "plot_nexrad",
+}  # the module of each
 
 
 class _Lazy(click.Group):
@@ -29,4 +33,6 @@ def plot() -> None:
 
     \b
     lakeq plot nexrad --site KTLX --time 2019-05-20T20:00:04 --moment DBZH -o ppi.png
+    lakeq plot landsat --scene LC08_L2SP_028030_20200114_20200824_02_T1 -o quicklook.png
+    lakeq plot ndvi --path-row 28/30 --box -96,43,-95.9,43.1 --from 2020-01-01 -o ndvi.png
     """

@@ -21,6 +21,7 @@ from lakeq.cli import COMMANDS, SUMMARIES, cli
 from lakeq.cli.ingest import Bar
 from lakeq.cli.output import TEXT_FORMATS
 from tests.cli.conftest import Command
+from tests.support import landsat
 from tests.support.data import ROOT
 
 
@@ -62,9 +63,12 @@ def reader(
 ) -> Path:
     """A folder with the files that the examples name, and a lake of its own."""
     folder = tmp_path / "reader"
-    radar = "lakeq plot" in request.node.callspec.params["line"]
-    lake = request.getfixturevalue("radar_lake") if radar else cohort_lake
-    shutil.copytree(lake.settings.lake, folder / "lake")
+    line = request.node.callspec.params["line"]
+    if "plot landsat" in line or "plot ndvi" in line:
+        landsat.make_lake(folder / "scenes", folder / "lake")
+    else:
+        lake = request.getfixturevalue("radar_lake") if "lakeq plot" in line else cohort_lake
+        shutil.copytree(lake.settings.lake, folder / "lake")
     (folder / "catalogs").symlink_to(ROOT / "catalogs")
     (folder / "mycatalogs").mkdir()
     (folder / "mycatalogs" / "rice.yaml").write_text(RICE)

@@ -91,8 +91,11 @@ class MadeScene:
         shape = (self.lines, self.samples)
         fill = np.add.outer(np.arange(self.lines), np.arange(self.samples)) < 20  # a corner
         bands = {
+            "SR_B2": np.where(fill, 0, chance.integers(7300, 15_000, shape)),
+            "SR_B3": np.where(fill, 0, chance.integers(7300, 17_000, shape)),
             "SR_B4": np.where(fill, 0, chance.integers(7300, 20_000, shape)),
             "SR_B5": np.where(fill, 0, chance.integers(7300, 30_000, shape)),
+            "ST_B10": np.where(fill, 0, chance.integers(40_000, 45_000, shape)),
             "QA_PIXEL": np.where(fill, 1, chance.choice([21824, 22280, 23888, 30048], shape)),
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,17 +137,19 @@ class MadeScene:
         outline = transform_geom(f"EPSG:{self.epsg}", "EPSG:4326", outline)
         places = outline["coordinates"][0]
         lons, lats = [p[0] for p in places], [p[1] for p in places]
-        scale = {"scale": 2.75e-05, "offset": -0.2, "nodata": 0}
+        scales = {
+            "SR": {"scale": 2.75e-05, "offset": -0.2, "nodata": 0},
+            "ST": {"scale": 0.00341802, "offset": 149.0, "nodata": 0},
+            "QA": {"nodata": 1},
+        }
         assets = {
             name: {
                 "href": f"{self.product}_{name}.TIF",
                 "type": "image/vnd.stac.geotiff; cloud-optimized=true",
                 "roles": ["data"],
-                "raster:bands": [
-                    {"data_type": "uint16", **(scale if "SR" in name else {"nodata": 1})}
-                ],
+                "raster:bands": [{"data_type": "uint16", **scales[name[:2]]}],
             }
-            for name in ("SR_B4", "SR_B5", "QA_PIXEL")
+            for name in ("SR_B2", "SR_B3", "SR_B4", "SR_B5", "ST_B10", "QA_PIXEL")
         }
         return {
             "type": "Feature",
@@ -167,3 +172,16 @@ class MadeScene:
             "links": [],
             "assets": assets,
         }
+
+
+EXAMPLE = MadeScene(  # of which the examples of the help and of the documentation speak
+    "LC08_L2SP_028030_20200114_20200824_02_T1", 254_985, 4_777_005, 420, 330, 8
+)
+
+
+def make_lake(folder: Path, lake: Path) -> None:
+    """A lake with the scene of the examples, whose files are put into `folder`."""
+    import lakeq
+
+    item = EXAMPLE.write(folder)
+    lakeq.connect(lake).ingest("landsat.scenes", [item])
