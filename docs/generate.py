@@ -17,6 +17,7 @@ from lakeq import catalog, config, types
 from lakeq.catalog import Dataset, Table, schema
 from lakeq.catalog import yaml as limits
 from lakeq.cli import cli
+from lakeq.dialect import functions
 
 REFERENCE = Path(__file__).parent / "reference"
 WRITTEN = "<!-- Written by docs/generate.py; edit {source} instead. -->\n\n"
@@ -203,6 +204,57 @@ def _options(options: Iterable[click.Option], context: click.Context) -> str:
     return _grid(("Option", "Meaning"), [(f"`{name}`", text) for name, text in records])
 
 
+def portable_sql() -> str:
+    """The page of what means the same on every engine."""
+    head = WRITTEN.format(source="lakeq/dialect/functions.py") + _PORTABLE
+    rows = []
+    for function in functions.FUNCTIONS.values():
+        written = [
+            "refused"
+            if text.startswith("!")
+            else "by a rule"
+            if text.startswith("@")
+            else f"`{text}`"
+            for text in (function.spark, function.trino)
+        ]
+        call = function.example or f"{function.name}(…)"
+        rows.append((f"`{function.name}`", f"`{call}`", *written))
+    instead = [(f"`{name}`", text) for name, text in sorted(functions.INSTEAD.items())]
+    return (
+        head
+        + _grid(("Function", "For example", "Spark", "Athena"), rows)
+        + "\n## Instead of others\n\n"
+        + _grid(("Not portable", "Write"), instead)
+    )
+
+
+_PORTABLE = """\
+# SQL on every engine
+
+DuckDB's SQL is lakeq's. On Spark and Athena a query gives the same rows in the same order, with
+the same NULLs, names and types, or it is refused before anything is read, with the nearest form
+that is portable: [decision 0090](../adr/0090-engines.md). Everything here runs on DuckDB and on
+Spark in the tests.
+
+Portable: SELECT with joins (also SEMI, ANTI, USING), subqueries, CTEs, UNION (also BY NAME),
+INTERSECT, EXCEPT, GROUP BY (also ALL, CUBE, ROLLUP, GROUPING SETS), FILTER, HAVING, QUALIFY,
+DISTINCT ON, windows, ORDER BY (also ALL, NULLS FIRST), LIMIT, stars with EXCLUDE and REPLACE,
+aliases used again, lambdas, lists, structs, unnest in SELECT and FROM, parameters.
+
+Refused elsewhere than on DuckDB: ASOF and POSITIONAL joins, LATERAL, PIVOT, UNPIVOT, TABLESAMPLE,
+COLLATE, COLUMNS(…), WITH RECURSIVE, DESCRIBE, SUMMARIZE, maps, JSON, list comprehensions, AT TIME
+ZONE, casts of floats, times and lists to text, regular expressions that are not written out or
+that RE2 and Java read in two ways.
+
+Rows of equal keys come in any order, on any engine: an ORDER BY that leaves no ties gives the
+same order everywhere.
+
+## Functions
+
+"By a rule": what is written depends on types or on written values.
+
+"""
+
 _COMMAND_LINE = """\
 Rows go to standard output, everything else to standard error. Exit codes: [exit
 codes](exit-codes.md). Settings may also come from the environment and from files; `lakeq config
@@ -213,6 +265,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "tables.md": tables,
     "catalog-schema.md": catalog_schema,
     "cli.md": command_line,
+    "portable-sql.md": portable_sql,
 }
 
 

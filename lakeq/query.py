@@ -424,7 +424,9 @@ class Ready:
             )
             raise UsageError(what, f"engine {self.engine}", "give numbers, text, dates or lists")
         return Reference(
-            columns=self.planner.describe(with_values(self.sql, written), self.tables),
+            columns=self.planner.describe(
+                self.sql, self.parameters, with_values(self.sql, written), self.tables
+            ),
             literals=written,
             serialized=self.serialized,
             low_bytes=self.plan.low_bytes,

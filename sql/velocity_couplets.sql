@@ -106,7 +106,7 @@ couplets AS (
         count(*) AS pairs,
         arg_max(
             struct_pack(fixed_angle, azimuth, range_km, nyquist_m_s, velocity, next_velocity, delta_m_s),
-            abs(delta_m_s)
+            (abs(delta_m_s), -range_km, -azimuth)
         ) AS top
     FROM turns
     GROUP BY
@@ -147,4 +147,5 @@ JOIN nexrad.volumes AS v
         v.volume_time = c.volume_time
         AND v.site = $site
         AND v.date BETWEEN $first_day AND $first_day + CAST($days - 1 AS INTEGER)
-ORDER BY c.volume_time, aliasing, abs(top.delta_m_s) DESC, c.sweep_number
+ORDER BY
+    c.volume_time, aliasing, abs(top.delta_m_s) DESC, c.sweep_number, top.range_km, top.azimuth

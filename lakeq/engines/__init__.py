@@ -172,10 +172,17 @@ class Planner(Engine, Protocol):
         """DuckDB's `json_serialize_plan` of `sql` over empty `tables`, for `lakeq.plan`."""
         ...
 
-    def describe(self, sql: str, tables: Mapping[str, TableSnapshot]) -> tuple[ResultColumn, ...]:
+    def describe(
+        self,
+        sql: str,
+        parameters: Mapping[str, object],
+        written: str,
+        tables: Mapping[str, TableSnapshot],
+    ) -> tuple[ResultColumn, ...]:
         """The columns that `sql` gives over `tables`; reads no data file.
 
-        Raises `QueryFailed` with DuckDB's words.
+        `written` is `sql` with values in the places of parameters. Raises `QueryFailed` with
+        DuckDB's words.
         """
         ...
 

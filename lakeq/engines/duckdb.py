@@ -203,12 +203,28 @@ class Engine:
             except duckdb.Error:
                 return '{"error": true}'
 
-    def describe(self, sql: str, tables: Mapping[str, TableSnapshot]) -> tuple[ResultColumn, ...]:
-        """The columns that `sql` gives over `tables`; reads no data file."""
+    def describe(
+        self,
+        sql: str,
+        parameters: Mapping[str, object],
+        written: str,
+        tables: Mapping[str, TableSnapshot],
+    ) -> tuple[ResultColumn, ...]:
+        """The columns that `sql` gives over `tables`; `written` has the values in their places."""
+        import duckdb
+
         with self.explained(), self._empty(tables) as session:
             self._check_reads(sql)
-            rows = session.execute(f"DESCRIBE {sql}").fetchall()
-        return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
+            rows = session.execute(f"DESCRIBE {written}").fetchall()
+            columns = [ResultColumn(str(row[0]), str(row[1])) for row in rows]
+            if not parameters or len({name for name, _ in columns}) < len(columns):
+                return tuple(columns)
+            try:  # a column without a name is called as it is written, parameters and all
+                none = f"SELECT * FROM ({sql}\n) LIMIT 0"  # noqa: S608  # the judged text
+                names = session.execute(none, dict(parameters)).description or []
+            except duckdb.Error:
+                return tuple(columns)
+        return tuple(c._replace(name=str(n[0])) for c, n in zip(columns, names, strict=True))
 
     @contextlib.contextmanager
     def _empty(self, tables: Mapping[str, TableSnapshot]) -> Iterator[duckdb.DuckDBPyConnection]:

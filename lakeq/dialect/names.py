@@ -1,0 +1,32 @@
+"""The functions that the translations use, as Spark and Trino have them.
+
+Spark: https://spark.apache.org/docs/latest/api/sql/; Trino: https://trino.io/docs/current/functions/list.html
+(Athena engine version 3 follows Trino; it lacks MERGE-time and geospatial plugins only).
+"""
+
+from __future__ import annotations
+
+_COMMON = """
+abs acos array_intersect array_max array_min asin atan atan2 avg bool_and bool_or cbrt ceil
+chr coalesce concat concat_ws corr cos cosh count count_if covar_pop covar_samp cume_dist date_trunc
+day degrees dense_rank exp filter first_value flatten floor greatest grouping hour if lag last_value
+lead least ln log10 log2 lower lpad ltrim max max_by md5 min min_by minute month nth_value ntile
+nullif percent_rank pi power quarter radians rank regexp_extract regexp_replace replace reverse
+round row_number rpad rtrim second sequence sign sin sinh slice split split_part sqrt stddev_pop
+stddev_samp substr sum tan tanh transform trim upper var_pop var_samp year any_value
+"""
+_SPARK = """
+aggregate array array_contains array_sort ascii char_length collect_list contains dayofmonth
+dayofweek dayofyear endswith explode instr isnan last_day listagg make_date named_struct
+octet_length percentile posexplode repeat right size startswith timestamp_micros try_element_at
+unix_micros weekday weekofyear date_add datediff
+"""
+_TRINO = """
+array_agg array_join array_sort cardinality codepoint contains date_add date_diff day_of_week
+day_of_year element_at from_unixtime_nanos is_nan last_day_of_month length reduce regexp_like row
+starts_with strpos to_hex to_unixtime to_utf8 week
+"""
+KNOWN = {
+    "spark": frozenset((_COMMON + _SPARK).split()),
+    "trino": frozenset((_COMMON + _TRINO).split()),
+}
