@@ -1,19 +1,21 @@
 """The function that AWS Lambda calls: events of SQS with partial failures, events of SNS without.
 
-Configured by the environment: `LAKEQ_INGEST_DATASET`, and where wanted `LAKEQ_INGEST_SITES`,
-`LAKEQ_INGEST_TABLES`, `LAKEQ_INGEST_TOPICS` (lists with commas), `LAKEQ_INGEST_DEAD_LETTERS` (the
-URL of a queue) and `LAKEQ_INGEST_REQUESTER_PAYS` (yes); and by the settings of lakeq, such as
-`LAKEQ_LAKE`.
+Configured by the environment: `LAKEQ_INGEST_DATASET`, and where wanted `LAKEQ_INGEST_TABLES` and
+`LAKEQ_INGEST_TOPICS` (lists with commas), `LAKEQ_INGEST_ONLY` (`site=KTLX,KFWS`, several with
+spaces between), `LAKEQ_INGEST_DEAD_LETTERS` (the URL of a queue); and by the settings of lakeq,
+such as `LAKEQ_LAKE` and `LAKEQ_S3_REQUESTER_PAYS`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from lakeq.errors import LakeqError, UsageError
@@ -23,7 +25,6 @@ from lakeq.ingest.outcome import Core, Outcome
 
 RESERVE_S = 15.0  # of the time left, for the commit and the answer
 SHARE_OF_MEMORY = 8  # an object may have this part of the memory: it inflates to about 6 times
-MAX_REASON = 1000  # characters of a reason that go with a dead letter
 
 _log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Function:
         open_ = [outcome for outcome in item.outcomes if not outcome.settled]
         hopeless = {"refused", "poison"} if item.receives >= self.max_receives else {"refused"}
         if self.dead_letters and open_ and all(o.status in hopeless for o in open_):
-            self.dead_letters(item.body, open_[0].reason[:MAX_REASON])
+            self.dead_letters(item.body, open_[0].reason)
             item.buried = True
 
 
@@ -195,15 +196,51 @@ def _runs(items: Sequence[Item]) -> Iterator[list[Item]]:
         waiting = later
 
 
-def to_dead_letters(url: str, client: Any = None) -> DeadLetters:
-    """Puts messages into the queue at `url`, each with its reason as an attribute."""
-    if client is None:
-        import boto3
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """What Lambda calls: `Function` as the environment says, made once in a process."""
+    return _function()(event, context)
 
-        client = boto3.session.Session().client("sqs")
 
-    def bury(body: str, reason: str) -> None:
-        attribute = {"DataType": "String", "StringValue": reason or "refused"}
-        client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes={"reason": attribute})
+@lru_cache(maxsize=1)
+def _function() -> Function:
+    return from_environment(os.environ)
 
-    return bury
+
+def from_environment(environ: Mapping[str, str]) -> Function:
+    """The function for the dataset and the lake that the environment names.
+
+    Raises `UsageError` where it names no dataset, and what settings and catalog raise.
+    """
+    from pathlib import Path
+    from tempfile import gettempdir
+
+    from lakeq import catalog, config
+    from lakeq.ingest.core import Ingester, Options
+    from lakeq.ingest.queue import Queue
+    from lakeq.ingest.store import Store
+    from lakeq.keys import Wanted
+    from lakeq.lake import IcebergLake
+    from lakeq.storage import Storage
+
+    name = environ.get("LAKEQ_INGEST_DATASET", "")
+    if not name:
+        hint = "set it to a dataset of `lakeq tables`"
+        raise UsageError("LAKEQ_INGEST_DATASET is not set", "the environment", hint)
+    settings = config.load(environ=environ)
+    dataset = catalog.load(settings.catalogs).dataset(name, "LAKEQ_INGEST_DATASET")
+    tables = _list(environ.get("LAKEQ_INGEST_TABLES", "")) or None
+    only = [part.partition("=") for part in environ.get("LAKEQ_INGEST_ONLY", "").split()]
+    allowed = AllowList(
+        [dataset],
+        topics=_list(environ.get("LAKEQ_INGEST_TOPICS", "")),
+        only=Wanted({name: _list(values) for name, _, values in only}),
+        requester_pays=bool(settings.s3.requester_pays),
+    )
+    core = Ingester(IcebergLake(settings), Storage(settings), dataset, Options(tables=tables))
+    core.store = Store(Path(gettempdir()))  # its WAL needs a local disk, which EFS is not
+    dead = environ.get("LAKEQ_INGEST_DEAD_LETTERS", "")
+    return Function(allowed, core, Queue(dead, settings.s3).send if dead else None)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

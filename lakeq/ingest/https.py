@@ -111,27 +111,6 @@ async def _live(receive: Receive, send: Send) -> None:
             return
 
 
-def to_queue(url: str, client: Any = None) -> Callable[[str], None]:
-    """Puts the body of a message into the SQS queue at `url`."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from lakeq.errors import StorageUnavailable
-
-    if client is None:
-        import boto3
-
-        client = boto3.session.Session().client("sqs")
-
-    def deliver(body: str) -> None:
-        try:
-            client.send_message(QueueUrl=url, MessageBody=body)
-        except (ClientError, BotoCoreError) as error:
-            what = f"SQS does not take the message: {error}"
-            raise StorageUnavailable(what, url, "SNS sends it again") from error
-
-    return deliver
-
-
 def from_environment() -> Endpoint:
     """The application for the topics and the queue that the environment names.
 
@@ -139,6 +118,9 @@ def from_environment() -> Endpoint:
     `LAKEQ_SNS_LOWEST_VERSION` (2 refuses signatures over SHA-1; 1 is the default). Raises
     `UsageError` where one is missing.
     """
+    from lakeq import config
+    from lakeq.ingest.queue import Queue
+
     need_cryptography()
     named = os.environ.get("LAKEQ_SNS_TOPICS", "")
     topics = frozenset(topic.strip() for topic in named.split(",") if topic.strip())
@@ -149,5 +131,6 @@ def from_environment() -> Endpoint:
     lowest = os.environ.get("LAKEQ_SNS_LOWEST_VERSION", "1")
     if lowest not in ("1", "2"):
         raise UsageError(f"LAKEQ_SNS_LOWEST_VERSION is {lowest!r}", "SNS over HTTPS", "1 or 2")
+    deliver = Queue(queue, config.load().s3).send
     verifier = Verifier(topics, Certificates(), int(lowest))
-    return Endpoint(verifier, to_queue(queue), lambda message: confirm(message, topics))
+    return Endpoint(verifier, deliver, lambda message: confirm(message, topics))

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from lakeq.catalog import load
+from lakeq.config import S3Settings
 from lakeq.errors import StorageUnavailable, UsageError
 from lakeq.ingest.allow import AllowList
-from lakeq.ingest.aws_lambda import AllFailed, Function, to_dead_letters
+from lakeq.ingest.aws_lambda import AllFailed, Function
 from lakeq.ingest.messages import Event
 from lakeq.ingest.outcome import Outcome
+from lakeq.ingest.queue import Queue
 from tests.support.aws import Aws
 from tests.support.data import real_file
 from tests.support.notes import envelope, eventbridge, lambda_sns, lambda_sqs, s3_event
@@ -136,7 +138,7 @@ BAD = {
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 def test_s09_a_poison_message_is_a_dead_letter_at_its_first_receive(bad: Any, aws: Aws) -> None:
     queue = aws.queue()
-    dead = to_dead_letters(queue, aws.client("sqs"))
+    dead = Queue(queue, S3Settings(), aws.client("sqs")).send
     core = Core()
     assert call(core, lambda_sqs(body(1), bad), dead_letters=dead) == []
     assert core.keys == [volume(1)]

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from lakeq.config import S3Settings
 from lakeq.errors import StorageUnavailable, UsageError
-from lakeq.ingest.https import Endpoint, from_environment, to_queue
+from lakeq.ingest.https import Endpoint, from_environment
+from lakeq.ingest.queue import Queue
 from lakeq.ingest.sns import Certificates, Forged, Verifier, confirm
 from tests.support.aws import Aws
 from tests.support.signing import CERTIFICATE, NOW, TOPIC, Signer
@@ -199,7 +201,7 @@ def test_anything_else_is_answered_and_dropped(
 
 
 def test_a_queue_that_cannot_be_reached_makes_sns_come_again(aws: Aws, signer: Signer) -> None:
-    broken = to_queue("http://127.0.0.1:9/none", aws.client("sqs"))
+    broken = Queue("http://127.0.0.1:9/none", S3Settings(), aws.client("sqs")).send
     made, _ = endpoint(Web(signer.certificate), deliver=broken)
     assert call(made, json.dumps(signer.message()).encode()) == (503, "try again")
 
@@ -255,7 +257,9 @@ def test_the_endpoint_is_off_unless_topics_and_queue_are_named(
 
 def test_the_way_from_https_to_the_queue(aws: Aws, signer: Signer) -> None:
     queue = aws.queue()
-    made, _ = endpoint(Web(signer.certificate), deliver=to_queue(queue, aws.client("sqs")))
+    made, _ = endpoint(
+        Web(signer.certificate), deliver=Queue(queue, S3Settings(), aws.client("sqs")).send
+    )
     body = json.dumps(signer.message())
     assert call(made, body.encode())[0] == 200
     assert aws.bodies(queue) == [body]
