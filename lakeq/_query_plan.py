@@ -46,6 +46,8 @@ def planned(
     def explain() -> str:
         return place.logical_plan(text, whole) if known else planner.UNKNOWN
 
+    if virtual is not None:
+        virtual.lake = tables
     choose = None if virtual is None else virtual.choose
     timeless = not _CLOCK.search(sql)
     found = planner.make(whole, book, explain, stops=stops, timeless=timeless, virtual=choose)

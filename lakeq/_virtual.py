@@ -5,21 +5,26 @@ What is read of the index while planning is part of what the query reads, and of
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from lakeq import cost, engines, formats, limits, planner
+from lakeq import cost, engines, formats, join_sides, limits, planner
+from lakeq._query_text import with_values
 from lakeq.engines import Read
-from lakeq.errors import NotFound
+from lakeq.errors import NotFound, QueryFailed
+from lakeq.join_sides import MAX_ROWS, Bound, Side
 from lakeq.occurrences import Occurrence, rewrite
 from lakeq.planner import Chosen
 from lakeq.planner.domains import domain
 from lakeq.planner.filters import parse
 from lakeq.planner.tree import Scan
-from lakeq.selection import Domains, Rows, Selection, Wanted
+from lakeq.selection import ANYTHING, Domain, Domains, Rows, Selection, Wanted
 from lakeq.snapshot import SnapshotColumn, TableSnapshot
 from lakeq.storage import Storage
 from lakeq.types import to_duckdb
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
     from lakeq.config import Settings
 
 INDEX = "tile_index"
+TEMPLATE = "SELECT DISTINCT 1"
+SIDE_BYTES = 64 << 20  # a side that may read more is not asked: the query itself will read it
 
 
 @dataclass(slots=True)
@@ -44,6 +51,8 @@ class Virtual:
     given: Mapping[str, object] = field(default_factory=dict)  # parameters
     read: list[Read] = field(default_factory=list)  # of indexes
     signed: bool = False
+    sides: Sequence[tuple[Side, str]] = ()  # each with its text
+    lake: Mapping[str, TableSnapshot] = field(default_factory=dict)  # the query's other tables
 
     @property
     def stubs(self) -> dict[str, TableSnapshot]:
@@ -83,7 +92,9 @@ class Virtual:
         names = [column.name for column in table.columns]
         columns = {names[c.number] for scan in scans for c in scan.columns}
         columns |= {names[number] for scan in scans for number in scan.filters}
-        selection = Selection(tuple(_domains(scan, names) for scan in scans) or ({},))
+        filters = tuple(_domains(scan, names) for scan in scans) or ({},)
+        joined = tuple(self._joined(occurrence)) if scans else ()
+        selection = Selection(filters, joined)
         storage = Storage(self.settings)
 
         def pinned(uri: str, size: int, version: str) -> Any:
@@ -103,26 +114,50 @@ class Virtual:
         rows: Rows = scan(table, wanted)
         return rows
 
+    def _joined(self, occurrence: Occurrence) -> Iterator[tuple[Domains, ...]]:
+        """What the tables that a mention is joined with leave its columns, row by row."""
+        for side, text in self.sides:
+            if side.occurrence != occurrence.name:
+                continue
+            try:
+                found = self.evaluate(text, self.lake, SIDE_BYTES)
+            except QueryFailed:  # not a query by itself: it speaks of what is around it
+                continue
+            if found is not None:
+                yield tuple(_rows_of(side, list(found.values())))
+
     def _index(self, table: Table) -> Callable[[str], Mapping[str, Any]]:
         snapshot = self.indexes[table.qualified]
 
         def ask(sql: str) -> Mapping[str, Any]:
             text = f"WITH {INDEX} AS (FROM {snapshot.name}) {sql}"
-            return self.evaluate(text, {snapshot.name: snapshot})
+            found = self.evaluate(text, {snapshot.name: snapshot})
+            assert found is not None
+            return found
 
         return ask
 
     def evaluate(
-        self, sql: str, tables: Mapping[str, TableSnapshot], parameters: Mapping[str, object] = {}
-    ) -> Mapping[str, Any]:
-        """The columns of a query over tables of the lake; lists become arrays."""
+        self, sql: str, tables: Mapping[str, TableSnapshot], most: int | None = None
+    ) -> Mapping[str, Any] | None:
+        """The columns of a query over tables of the lake; lists become arrays.
+
+        None where it may read more than `most` bytes, or a parameter has no text in SQL.
+        """
         book = cost.prices(self.settings.prices)
         place = engines.planner(self.settings)
         try:
+            literals = {name: place.literal(value) for name, value in self.given.items()}
+            written = {name: text for name, text in literals.items() if text is not None}
+            if len(written) < len(literals):
+                return None
+            sql = with_values(sql, written)
             planned = planner.make(tables, book, lambda: place.logical_plan(sql, tables))
+            if most is not None and planned.plan.high_bytes > most:
+                return None
             if limits.passed(self.settings.limits, planned.plan):
                 limits.refuse(self.settings.limits, planned.plan)
-            running = place.run(sql, parameters, planned.tables)
+            running = place.run(sql, {}, planned.tables)
             found = running.reader(1 << 20).read_all()
             access = running.access()
             self.read += access.reads
@@ -176,6 +211,42 @@ def _plain(column: Any) -> Any:
     return [values[start:end] for start, end in pairwise(offsets)]
 
 
+def _rows_of(side: Side, columns: Sequence[Sequence[Any]]) -> Iterator[Domains]:
+    """The rows of a side as conditions; of very many rows one that holds them all."""
+    numbers = [[_number(value) for value in column] for column in columns]
+    rows = [row for row in zip(*numbers, strict=True) if None not in row]
+    if len(rows) <= MAX_ROWS:
+        for row in rows:
+            found: dict[str, Domain] = {}
+            for bound, value in zip(side.bounds, row, strict=True):
+                one = _domain(bound, (value,))
+                found[bound.column] = found.get(bound.column, ANYTHING).both(one)
+            if not any(domain.empty for domain in found.values()):
+                yield found
+        return
+    found = {}
+    for bound, values in zip(side.bounds, zip(*rows, strict=True), strict=True):
+        one = _domain(bound, values)
+        found[bound.column] = found.get(bound.column, ANYTHING).both(one)
+    yield found
+
+
+def _domain(bound: Bound, values: Sequence[Any]) -> Domain:
+    if bound.kind == "value":
+        return Domain(values=frozenset(values))
+    return Domain(low=min(values)) if bound.kind == "low" else Domain(high=max(values))
+
+
+def _number(value: Any) -> Any:
+    """A value as filters have it: times in microseconds, dates in days."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, datetime):
+        since = value.replace(tzinfo=value.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+        return since // timedelta(microseconds=1)
+    return value if isinstance(value, int | float | str) else None
+
+
 def _domains(scan: Scan, names: Sequence[str]) -> Domains:
     return {names[number]: domain(parse(node)) for number, node in scan.filters.items()}
 
@@ -205,5 +276,10 @@ def find(
         hint = f"ingest it: lakeq ingest {dataset} OBJECT…, metadata beside their images"
         raise NotFound(what, "the query", hint) from error
     rewritten = rewrite(place.serialize(sql, whole=True), mine, place.deserialize)
+    template = json.loads(place.serialize(TEMPLATE, whole=True))
+    found = join_sides.sides(rewritten.tree, rewritten.occurrences, template)
+    texts = [(side, place.deserialize(json.dumps(side.tree))) for side in found]
     snapshots = {name: held[index] for name, index in indexes.items()}
-    return Virtual(settings, rewritten.sql, rewritten.occurrences, snapshots, mine, given=given)
+    return Virtual(
+        settings, rewritten.sql, rewritten.occurrences, snapshots, mine, given=given, sides=texts
+    )

@@ -45,7 +45,7 @@ def rewrite(
     """
     tree: Node = json.loads(serialized)
     found: list[Occurrence] = []
-    for node in list(_nodes(tree)):
+    for node in list(nodes(tree)):
         if node.get("type") == "BASE_TABLE":
             name = f"{node['schema_name']}.{node['table_name']}".lower()
             if name in tables:
@@ -60,11 +60,12 @@ def rewrite(
     return Rewritten(deserialize(json.dumps(tree)), tree, tuple(found))
 
 
-def _nodes(tree: object) -> Iterator[Node]:
+def nodes(tree: object) -> Iterator[Node]:
+    """Every mapping in a tree, itself first."""
     if isinstance(tree, dict):
         yield tree
         for value in tree.values():
-            yield from _nodes(value)
+            yield from nodes(value)
     elif isinstance(tree, list):
         for value in tree:
-            yield from _nodes(value)
+            yield from nodes(value)

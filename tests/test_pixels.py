@@ -180,6 +180,97 @@ def everything(lake: Lake) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+POINTS = "(values (1, 500301.0, 4199002.0), (2, 503000.0, 4196000.0), (3, 9.0, 9.0)) p(id, px, py)"
+JOINS = [
+    (
+        f"select id, line, red from {POINTS} join {{}} v on v.x > px - 15 and v.x <= px + 15 "
+        "and v.y > py - 15 and v.y <= py + 15"
+    ),
+    (
+        f"with p as (select id, px, py from {POINTS} where id < 3) select id, count(*), sum(red) "
+        "from {} v, p where abs(v.x - p.px) <= 200 and abs(p.py - v.y) < 300 group by id"
+    ),
+    (
+        f"select id, v.line from {POINTS} left join {{}} v on v.x between px - 15 and px + 14.9 "
+        "and v.y between py - 15 and py + 14.9"
+    ),
+    (
+        f"select id, v.line from {{}} v right join {POINTS} on v.x between px - 15 and px + 14.9 "
+        "and v.y between py - 15 and py + 14.9"
+    ),
+    (
+        "select sum(red) from {} semi join (values (3, 4), (70, 290)) p(line, sample) "
+        "using (line, sample)"
+    ),
+    "select count(*) from {} v anti join (values (3), (70)) p(line) using (line)",
+    (
+        "select count(*), sum(red) from {} where line in (select * from range(20, 23)) "
+        "and sample in (select unnest([1, 200]))"
+    ),
+    (
+        "with v as (select line + 0 as n, line, sample, x as east, red from {}) select east, n from v "
+        "join (values (500301.0)) p(px) on east between px - 15 and px + 14.9 where line < 4"
+    ),
+    (
+        "with v as (select line, sum(red) s from {} group by line) select * from v "
+        "join (values (5)) p(line) using (line)"
+    ),
+    (
+        "with v as (select * from {} limit 10000000) select sum(red) from v join (values (5)) p(l) "
+        "on line = l"
+    ),
+    (
+        "with v as (select * from {}) select a.line, b.sample from v a join (values (5)) p(l) on "
+        "a.line = l join v b on b.sample = a.sample and b.line = 7 and a.product_id = b.product_id"
+    ),
+    "select count(*) from {} v full join (values (5)) p(l) on v.line = l",
+    "select count(*) from {} v left join (values (5)) p(l) on v.line = l",
+    "select l, (select max(red) from {} where line = l and sample = 3) m from (values (9)) p(l)",
+    "select count(*) from {} v join (values (null), (3)) p(l) on line = l where 10 - v.sample > 2",
+    "select count(*) from {} v join (values (1e3::decimal(9,1))) p(l) on v.line * 5 = l",
+    (
+        "select count(*) from {} v join (values (timestamptz '2023-07-20')) p(t) on acquired < t "
+        "where line = 1"
+    ),
+    (
+        "select v.line, w.sample from {} v join {} w on v.line = w.sample and v.sample = w.line "
+        "join (values (4, 7)) p(a, b) on v.line = a and w.line = b and v.product_id > w.product_id"
+    ),
+]
+
+
+@pytest.mark.parametrize("query", JOINS, ids=range(len(JOINS)))
+def test_joins_choose_tiles_but_not_answers(
+    lake: Lake, query: str, everything: duckdb.DuckDBPyConnection
+) -> None:
+    """The same query of DuckDB over a plain copy of all pixels."""
+    ordered = f"select * from ({query}) order by all"
+    found = lake.sql(ordered.replace("{}", "landsat.pixels")).arrow()
+    assert found.equals(everything.sql(ordered.replace("{}", "pixels")).to_arrow_table())
+
+
+def test_points_read_the_tiles_that_they_lie_in(lake: Lake, scenes: list[Scene]) -> None:
+    query = JOINS[0].replace("{}", "landsat.pixels")
+    result = lake.sql(query)
+    tiles = lake.sql(
+        "select count(*) from landsat.tiles where band = 'red' and level = 0 and (x_min < 500301 "
+        "and x_max > 500301 and y_min < 4199002 and y_max > 4199002 or x_min < 503000 and "
+        "x_max > 503000 and y_min < 4196000 and y_max > 4196000)"
+    ).rows()
+    assert result.report.plan.tables[-1].row_groups == tiles[0][0] == 4
+    assert result.report.bytes_scanned == result.report.plan.high_bytes
+
+
+def test_products_are_chosen_by_a_join_with_scenes(lake: Lake, scenes: list[Scene]) -> None:
+    query = (
+        "select count(*), sum(red) from landsat.pixels join landsat.scenes s using (product_id) "
+        "where s.acquired > '2023-07-20' and line < 10"
+    )
+    result = lake.sql(query)
+    assert result.rows() == [(3000, int(scenes[1].bands["red"][:10].sum(dtype=int)))]
+    assert result.report.plan.tables[-1].files == 1
+
+
 def test_only_the_bytes_of_named_bands_and_wanted_tiles_are_read(
     lake: Lake, scenes: list[Scene]
 ) -> None:
