@@ -1,9 +1,5 @@
 -- What is the cloud-free median reflectance at some points?
 -- param: points string  GeoJSON: a FeatureCollection of points, named by their property name or their id
--- param: west float  western edge of a box around all points, degrees
--- param: south float  southern edge, degrees
--- param: east float  eastern edge, degrees
--- param: north float  northern edge, degrees
 -- param: first_day date  first UTC day
 -- param: last_day date  last UTC day
 --
@@ -47,8 +43,6 @@ near AS (
     WHERE
         pixels.acquired >= CAST($first_day AS TIMESTAMP WITH TIME ZONE)
         AND pixels.acquired < CAST($last_day + 1 AS TIMESTAMP WITH TIME ZONE)
-        AND pixels.lon BETWEEN $west AND $east
-        AND pixels.lat BETWEEN $south AND $north
 ),
 
 clear AS (

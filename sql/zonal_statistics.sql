@@ -1,9 +1,5 @@
 -- What is NDVI within some polygons, scene by scene?
 -- param: zones string  GeoJSON: a FeatureCollection of polygons, with holes or of several parts, named by their property name or their id
--- param: west float  western edge of a box around all polygons, degrees
--- param: south float  southern edge, degrees
--- param: east float  eastern edge, degrees
--- param: north float  northern edge, degrees
 -- param: first_day date  first UTC day
 -- param: last_day date  last UTC day
 --
@@ -69,8 +65,6 @@ inside AS (
     WHERE
         pixels.acquired >= CAST($first_day AS TIMESTAMP WITH TIME ZONE)
         AND pixels.acquired < CAST($last_day + 1 AS TIMESTAMP WITH TIME ZONE)
-        AND pixels.lon BETWEEN $west AND $east
-        AND pixels.lat BETWEEN $south AND $north
         AND len(list_filter(
             edges.edges,
             LAMBDA e : (e.y_1 > pixels.lat) <> (e.y_2 > pixels.lat)

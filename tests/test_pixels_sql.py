@@ -140,8 +140,7 @@ def test_a_composite_at_points_is_the_median_of_clear_pixels(lake: Lake, made: l
         for n, (_, _, lon, lat) in enumerate(places)
     ]  # fmt: skip
     points = json.dumps({"type": "FeatureCollection", "features": features})
-    box = box_of(made[0], (0, 1), (0, 1))
-    rows = asked(lake, "composite_at_points", points=points, **edges(box), **SPAN)
+    rows = asked(lake, "composite_at_points", points=points, **SPAN)
     assert [row["point"] for row in rows] == [f"p{n}" for n in range(25)]
     for row, (line, sample, _, _) in zip(rows, places, strict=True):
         use = [t for t in truths if t.clear[line, sample] and t.values["red"][line, sample] > -1]
@@ -190,8 +189,7 @@ def test_zonal_statistics_equal_shapely_and_are_near_exactextract(
         for name, shape in shapes.items()
     ]
     collection = json.dumps({"type": "FeatureCollection", "features": features})
-    box = box_of(made[0], (0, 1), (0, 1))
-    rows = asked(lake, "zonal_statistics", zones=collection, **edges(box), **SPAN)
+    rows = asked(lake, "zonal_statistics", zones=collection, **SPAN)
     assert len(rows) == 9
     by = {(row["zone"], row["product_id"]): row for row in rows}
     for scene in made:
@@ -221,3 +219,14 @@ def test_zonal_statistics_equal_shapely_and_are_near_exactextract(
             found = weighed["properties"]  # parts of pixels count there
             assert row["clear_pixels"] == pytest.approx(found["count"], rel=0.05)
             assert row["ndvi_mean"] == pytest.approx(found["mean"], abs=0.02)
+
+
+def test_a_point_reads_the_tiles_that_it_lies_in(lake: Lake, made: list[Scene]) -> None:
+    truth = Truth(made[0])
+    place = [truth.lon[10, 10], truth.lat[10, 10]]
+    feature = {"type": "Feature", "id": "p", "geometry": {"type": "Point", "coordinates": place}}
+    points = json.dumps({"type": "FeatureCollection", "features": [feature]})
+    result = lake.sql("@composite_at_points", {"points": points, **SPAN})
+    assert result.arrow().num_rows == 1
+    (plan,) = [t for t in result.report.plan.tables if t.name == "landsat.surface_reflectance"]
+    assert plan.row_groups == 3 * 6  # one of four tiles, of six bands, of three scenes
