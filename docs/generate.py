@@ -91,6 +91,7 @@ def catalog_schema() -> str:
         "Dataset": ("The keys of the file.", schema.DATASET_KEYS),
         "Notifications": ("Of a topic that is given as a mapping.", schema.TOPIC_KEYS),
         "Populations": ("Of each super-population, by its code.", schema.POPULATION_KEYS),
+        "Macros": ("Of each function of the dataset's queries.", schema.MACRO_KEYS),
         "Tables": ("Of each table, by its name.", schema.TABLE_KEYS),
         "Columns": (_COLUMNS, schema.COLUMN_KEYS),
     }

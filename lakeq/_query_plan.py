@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lakeq import engines, planner
@@ -52,6 +53,19 @@ def planned(
     timeless = not _CLOCK.search(sql)
     found = planner.make(whole, book, explain, stops=stops, timeless=timeless, virtual=choose)
     return found if virtual is None else virtual.settled(found)
+
+
+def written_out(allowed: Guarded, place: engines.Planner) -> Guarded:
+    """The query with the catalog's macros replaced by what they stand for."""
+    if not allowed.macros:
+        return allowed
+    from lakeq import macros
+
+    def serialize(sql: str) -> str:
+        return place.serialize(sql, whole=True)
+
+    sql = macros.expand(allowed.sql, allowed.macros, serialize, place.deserialize)
+    return replace(allowed, sql=sql, macros={})
 
 
 def virtual_tables(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lakeq import cost, engines, guard, limits, planner
 from lakeq._query_account import Account, s3_bill
-from lakeq._query_plan import PLANNER, planned, virtual_tables
+from lakeq._query_plan import PLANNER, planned, virtual_tables, written_out
 from lakeq._query_report import Report as Report  # noqa: PLC0414  # a name of this module too
 from lakeq._query_text import check_parameters, with_dollars, with_values
 from lakeq.config import NO_LIMITS, Limits
@@ -520,6 +520,7 @@ def prepare(
         text = with_dollars(sql, given)
         allowed = guard.check(text, datasets, serialize, across_assemblies=across_assemblies)
         check_parameters(allowed.parameters, given)
+        allowed = written_out(allowed, place)
         names = [table.qualified for table in allowed.tables if not table.index]
         _check_ingested(names, lake.tables())
         tables = dict(lake.read(names, at))

@@ -208,7 +208,7 @@ JOINS = [
         "and sample in (select unnest([1, 200]))"
     ),
     (
-        "with v as (select line + 0 as n, line, sample, x as east, red from {}) select east, n from v "
+        "with v as (select line + 0 n, line, sample, x as east, red from {}) select east, n from v "
         "join (values (500301.0)) p(px) on east between px - 15 and px + 14.9 where line < 4"
     ),
     (

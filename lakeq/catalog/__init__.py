@@ -97,6 +97,16 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
+class Macro:
+    """A function of a dataset's queries: `sql` is an expression of its `parameters`."""
+
+    name: str
+    parameters: tuple[str, ...]
+    sql: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """One public dataset: what it is, where it lies, what it allows, and its tables.
 
@@ -118,6 +128,7 @@ class Dataset:
     topics: tuple[Topic, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
+    macros: Mapping[str, Macro] = field(default_factory=dict)
     origin: str = ""
 
     @property

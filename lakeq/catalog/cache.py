@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lakeq.catalog import Column, Dataset, Population, Table, Topic
+from lakeq.catalog import Column, Dataset, Macro, Population, Table, Topic
 
-FORMAT = 5  # raise when the shape below or the meaning of a catalog file changes
+FORMAT = 6  # raise when the shape below or the meaning of a catalog file changes
 MAX_BYTES = 16 << 20
 FOLDER = "catalogs"
 
@@ -80,6 +80,7 @@ def _plain(dataset: Dataset) -> dict[str, Any]:
         ],
         "keys": dict(dataset.keys),
         "skip": list(dataset.skip),
+        "macros": [[m.name, list(m.parameters), m.sql, m.doc] for m in dataset.macros.values()],
         "tables": [_plain_table(table) for table in dataset.tables.values()],
     }
 
@@ -111,6 +112,10 @@ def _dataset(plain: dict[str, Any], path: Path) -> Dataset:
         topics=tuple(_topic(*topic) for topic in plain["topics"]),
         keys={_text(name): _text(value) for name, value in plain["keys"].items()},
         skip=_texts(plain["skip"]),
+        macros={
+            _text(name): Macro(_text(name), _texts(parameters), _text(sql), _text(doc))
+            for name, parameters, sql, doc in plain["macros"]
+        },
         origin=str(path),
     )
 

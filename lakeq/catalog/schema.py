@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast, get_args
 
 from lakeq import types
-from lakeq.catalog import Access, Column, Dataset, Population, Replace, Table, Topic
+from lakeq.catalog import Access, Column, Dataset, Macro, Population, Replace, Table, Topic
 from lakeq.catalog.yaml import Entries, Items, Node, Problem, Scalar
 from lakeq.keys import KeyTemplate
 
@@ -62,7 +62,13 @@ DATASET_KEYS = (
         " %S`). `lakeq ingest --site --from --to` lists only the folders that they leave.",
     ),
     Key("skip", "globs", "File names of objects that are never ingested, one or a list."),
+    Key("macros", "mapping", "Functions for queries that read the dataset, by name: see Macros."),
     Key("tables", "mapping", "Tables by name: see Tables.", required=True),
+)
+MACRO_KEYS = (
+    Key("doc", "text", "What it gives.", required=True),
+    Key("parameters", "names", "Names of its arguments, one or a list.", required=True),
+    Key("sql", "expression", "SQL of the parameters that a call stands for.", required=True),
 )
 TOPIC_KEYS = (
     Key("topic", "SNS ARN", "The topic.", required=True),
@@ -221,6 +227,7 @@ class _Check:
             populations=populations,
             topics=self.topics(values.get("notifications")),
             keys=self.templates(values.get("keys"), tables),
+            macros=self.macros(values.get("macros")),
             skip=tuple(glob for glob, _ in self.texts(values.get("skip"), "skip")),
         )
 
@@ -274,6 +281,22 @@ class _Check:
             name: tuple(text for text, _ in self.texts(value, f"{what}: {name}"))
             for name, _, value in entries
         }
+
+    def macros(self, node: Node | None) -> dict[str, Macro]:
+        found = {}
+        for name, line, value in self.entries(node, "macros") if node is not None else ():
+            self.name(name, line, "macro")
+            values = self.keys(value, MACRO_KEYS, f"macro {name}")
+            parameters = self.texts(values.get("parameters"), "parameters")
+            for parameter, at in parameters:
+                self.name(parameter, at, "parameter")
+            found[name] = Macro(
+                name,
+                tuple(parameter for parameter, _ in parameters),
+                self.text(values.get("sql"), "sql"),
+                self.text(values.get("doc"), "doc"),
+            )
+        return found
 
     def templates(self, node: Node | None, tables: Mapping[str, Table]) -> dict[str, str]:
         found = {}

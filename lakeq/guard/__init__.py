@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from lakeq.guard import functions as guard_functions
 from lakeq.guard.text import line, statements, without_explain
 
 if TYPE_CHECKING:
-    from lakeq.catalog import Dataset, Table
+    from lakeq.catalog import Dataset, Macro, Table
 
 MAX_QUERY_BYTES = 1 << 20  # a query is typed or generated; past this it is data
 TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
@@ -58,13 +58,14 @@ class Guarded:
 
     `tables` are the catalog tables it reads, `parameters` those it names, in order. `sql` is what
     an engine is to run: the text that was judged, and nothing else. With `explain` it asks only
-    for the plan of it.
+    for the plan of it. Calls of the catalog's `macros` are still to be written out.
     """
 
     tables: tuple[Table, ...]
     parameters: tuple[str, ...]
     sql: str
     explain: bool = False
+    macros: Mapping[str, Macro] = field(default_factory=dict)
 
 
 def check(
@@ -99,7 +100,8 @@ def check(
     except RecursionError as error:
         raise QueryRefused("the query is nested too deeply", "the query") from error
     parameters = tuple(str(p["key"]) for p in statement.get("named_param_map", []))
-    return Guarded(tuple(walk.used.values()), parameters, text, explained is not None)
+    tables, macros = tuple(walk.used.values()), walk.macros()
+    return Guarded(tables, parameters, text, explained is not None, macros)
 
 
 def _check_text(sql: str) -> None:
@@ -181,6 +183,7 @@ class _Walk:
         self.across_assemblies = across_assemblies
         self.used: dict[str, Table] = {}
         self.seen: set[int] = set()
+        self.calls: list[Node] = []  # of functions that are not DuckDB's
 
     def complete(self, root: Node) -> None:
         """Refuse when the tree holds a query or a table at a place that the walk did not visit."""
@@ -354,21 +357,41 @@ class _Walk:
                 found += self.expressions(value, ctes)
         return found
 
+    def macros(self) -> dict[str, Macro]:
+        """The macros that are called, of the datasets that the query reads; refuses other calls."""
+        known: dict[str, Macro] = {}
+        for name in {table.dataset for table in self.used.values()} if self.calls else ():
+            known.update(self.datasets[name].macros)
+        found = {}
+        for node in self.calls:
+            name = str(node["function_name"]).lower()
+            if name not in known or node.get("schema") or node.get("catalog"):
+                raise self.unknown_function(name, node, known)
+            found[name] = known[name]
+        return found
+
     def function(self, node: Node) -> None:
         name = str(node["function_name"]).lower()
         if name in guard_functions.ALLOWED:
             return
+        if not guard_functions.refusal(name):
+            self.calls.append(node)
+            return
+        raise self.unknown_function(name, node, ())
+
+    def unknown_function(self, name: str, node: Node, macros: Iterable[str]) -> QueryRefused:
+        """The refusal of a function that no query may call."""
         reason = guard_functions.refusal(name)
         if reason:
             hint = "read the catalog's tables: lakeq tables"
-            raise self.refuse(f"the function {name}() is not allowed: {reason}", node, hint)
-        close = get_close_matches(name, guard_functions.NAMES, n=1)
+            return self.refuse(f"the function {name}() is not allowed: {reason}", node, hint)
+        close = get_close_matches(name, [*macros, *guard_functions.NAMES], n=1)
         hint = (
             f"did you mean {close[0]}()?"
             if close
             else "lakeq knows DuckDB's functions that only compute"
         )
-        raise self.refuse(f"there is no function {name}() that a query may call", node, hint)
+        return self.refuse(f"there is no function {name}() that a query may call", node, hint)
 
     def meet(self, inputs: list[Origins], node: Node, source: Node) -> None:
         """Refuse a match of rows whose positions are of two assemblies."""
