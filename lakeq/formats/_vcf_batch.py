@@ -14,6 +14,7 @@ from lakeq.errors import BadSource, UsageError
 from lakeq.formats import _vcf_layout as layout
 from lakeq.formats._ahead import SLOTS
 from lakeq.formats._vcf_header import FIXED_COLUMNS
+from lakeq.formats._vcf_sex import CODES
 
 if TYPE_CHECKING:
     from lakeq.formats import Sample
@@ -34,17 +35,22 @@ class Groups:
     """The samples of one file by what the panel says of them.
 
     Samples with the same (population, super-population) form a group, so that every count is a
-    sum of groups. `of_sample` is the group of each sample in header order, `number` its number in
-    the lake, `columns` the groups of each code in lower case.
+    sum of groups; with `by_sex` their sex counts too. `of_sample` is the group of each sample in
+    header order, `number` its number in the lake, `sex` its code, `columns` the groups of each
+    population in lower case, `of_sex` those of each sex.
     """
 
     of_sample: npt.NDArray[np.int32]
     number: npt.NDArray[np.int32]
     columns: Mapping[str, list[int]]
     count: int
+    sex: npt.NDArray[np.int8]
+    of_sex: Mapping[int, list[int]]
 
     @classmethod
-    def of(cls, names: Sequence[str], samples: Mapping[str, Sample]) -> Groups:
+    def of(
+        cls, names: Sequence[str], samples: Mapping[str, Sample], *, by_sex: bool = False
+    ) -> Groups:
         """Group the samples `names`; without any known sample they are numbered as they come."""
         if samples and (unknown := [name for name in names if name not in samples]):
             raise UsageError(
@@ -53,11 +59,15 @@ class Groups:
                 "give a Sample for every sample of the header",
             )
         known = [samples.get(name) for name in names]
-        keys = [(s.population, s.super_population) if s else (None, None) for s in known]
+        sexes = [CODES.get(s.sex or "", 0) if s and by_sex else 0 for s in known]
+        codes = [(s.population, s.super_population) if s else (None, None) for s in known]
+        keys = list(zip(codes, sexes, strict=True))
         index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         columns: dict[str, list[int]] = {}
-        for key, i in index.items():
-            for code in dict.fromkeys(key):
+        of_sex: dict[int, list[int]] = {}
+        for (codes_, sex), i in index.items():
+            of_sex.setdefault(sex, []).append(i)
+            for code in dict.fromkeys(codes_):
                 if code is not None:
                     columns.setdefault(code.lower(), []).append(i)
         return cls(
@@ -65,6 +75,8 @@ class Groups:
             np.array([s.number if s else i for i, s in enumerate(known)], np.int32),
             columns,
             max(len(index), 1),
+            np.array(sexes, np.int8),
+            of_sex,
         )
 
 

@@ -19,6 +19,7 @@ from lakeq.formats import _vcf_counts as counts_of
 from lakeq.formats import _vcf_spans as spans_of
 from lakeq.formats._vcf_fields import Alleles, FieldReader, as_utf8, first_not_utf8
 from lakeq.formats._vcf_header import FIXED_COLUMNS
+from lakeq.formats._vcf_sex import BySex, by_sex
 from lakeq.formats._vcf_spans import Spans
 from lakeq.formats._vcf_typed import TypedField
 
@@ -220,6 +221,11 @@ class BatchRows:
             ac, an = (a[groups].sum(axis=0, dtype=np.int32) for a in (self.ac, self.an))
             self._of_population[code] = ac, an
         return self._of_population[code]
+
+    @cached_property
+    def by_sex(self) -> BySex:
+        """Copies and called alleles of each row by sex, on X and Y."""
+        return by_sex(self)
 
     def kind(self, kind: int) -> I32:
         """How many calls of each row are of `kind`."""

@@ -59,7 +59,7 @@ from lakeq.formats._vcf_layout import (
     Lines,
     Template,
 )
-from lakeq.formats._vcf_template import against_template, ends_line, learn
+from lakeq.formats._vcf_template import against_template, end_of_field, ends_line, learn
 
 
 @kernel
@@ -98,9 +98,7 @@ def scan(  # one function: numba compiles each level of calls anew, 3 s each
         lines.ploidy[row] = 0
         if columns > 8:
             first = p + 1
-            stop = first
-            while buf[stop] != TAB and not ends_line(buf, stop):
-                stop += 1
+            stop = end_of_field(buf, first)
             if (buf[stop] == TAB) != (cohort.samples > 0):
                 return BAD_COLUMNS
             wanted = _find_fields(buf, first, stop, cohort.keys, cohort.key_end, lines.fields[row])
@@ -262,8 +260,7 @@ def _samples(
             s[WIDE], s[WIDE_ALLELES], s[EVENT_TEXT] = before
             return status, p
         simple = simple and narrow and (buf[stop] == TAB or ends_line(buf, stop))
-        while buf[stop] != TAB and not ends_line(buf, stop):
-            stop += 1
+        stop = end_of_field(buf, stop)
         if (sample == cohort.samples - 1) == (buf[stop] == TAB):
             return BAD_COLUMNS, p
         if place >= 0:

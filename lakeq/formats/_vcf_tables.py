@@ -21,6 +21,7 @@ from lakeq.formats._vcf_columns import from_header, parts
 from lakeq.formats._vcf_fields import FieldReader, as_utf8, missing_blanked, strings
 from lakeq.formats._vcf_normal import COLUMNS, Normaliser
 from lakeq.formats._vcf_rows import BatchRows
+from lakeq.formats._vcf_sex import COLUMNS as SEX_COLUMNS
 from lakeq.formats._vcf_spans import Spans
 from lakeq.formats._vcf_typed import TypedField, read_flag
 
@@ -293,6 +294,17 @@ def _population_count(prefix: str, code: str) -> Build:
     return build
 
 
+def _by_sex(column: str) -> Build:
+    def build(rows: BatchRows) -> pa.Array:
+        ac, an, known = rows.by_sex
+        allele = known & (rows.alleles.alt_index > 0)
+        if column == "af_by_sex":
+            return _ratio(ac, an, allele)
+        return _arrow.numbers(*((an, known) if column == "an_by_sex" else (ac, allele)))
+
+    return build
+
+
 def _calls_of(kind: int) -> Build:
     def build(rows: BatchRows) -> pa.Array:
         site = kind == counts_of.MISSING
@@ -356,6 +368,7 @@ _VARIANTS: Mapping[str, Build] = {
     "n_missing": _calls_of(counts_of.MISSING),
     "n_half_missing": _half_missing_calls,
     "source_contig": _source_contig,
+    **{name: _by_sex(name) for name in SEX_COLUMNS},
     REST: _nothing,
 }
 _GENOTYPES: Mapping[str, Build] = {

@@ -50,6 +50,17 @@ def ends_line(buf: U8, p: int) -> bool:
 
 
 @part
+def end_of_field(buf: U8, p: int) -> int:
+    """Where the field at `p` ends: at its tab, or at the end of the line."""
+    while True:
+        while buf[np.uint64(p)] > RETURN:  # one comparison a byte; tabs and line ends are below
+            p += 1
+        if buf[p] == TAB or ends_line(buf, p):
+            return p
+        p += 1
+
+
+@part
 def learn(
     buf: U8, at: int, stop: int, row: int, s: I64, lines: Lines, cohort: Cohort, template: Template
 ) -> None:

@@ -110,9 +110,11 @@ def _read(
     from lakeq.formats._vcf_columns import from_header
     from lakeq.formats._vcf_lenient import Deviations
     from lakeq.formats._vcf_rows import BatchRows, FileFacts
+    from lakeq.formats._vcf_sex import COLUMNS as SEX_COLUMNS
     from lakeq.formats._vcf_tables import TableBuilder, info_keys
 
-    groups = Groups.of(text.header.samples, context.samples)
+    by_sex = any(column.name in SEX_COLUMNS for t in wanted.values() for column in t.columns)
+    groups = Groups.of(text.header.samples, context.samples, by_sex=by_sex)
     sites = {role: t for role, t in wanted.items() if role in ("variants", "genotypes")}
     keys = info_keys(sites.values())
     facts = FileFacts(text.uri, text.header, groups, assembly, keys, context.notes)
