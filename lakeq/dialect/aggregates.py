@@ -110,6 +110,8 @@ def _string_agg(call: Call, target: str) -> exp.Expr:
     text, by = value, separator.this if isinstance(separator, exp.Order) else separator
     if literal_text(by) is None:
         raise refusal(f"{call.name}() with a separator that is not written out", target)
+    if kind(_inside(text)) not in TEXTS and isinstance(text, exp.Distinct):
+        raise refusal(f"{call.name}(DISTINCT …) of what is not text", target, "CAST it first")
     if kind(_inside(text)) not in TEXTS:
         text = fill(
             target, "CAST({0} AS STRING)" if target == SPARK else "CAST({0} AS VARCHAR)", text

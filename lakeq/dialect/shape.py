@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlglot import exp
 
 from lakeq.dialect import SPARK, refusal
@@ -25,6 +27,8 @@ def before(tree: exp.Expr, target: str) -> list[exp.Ordered]:
             _table_function(table, target)
     for unnest in list(tree.find_all(exp.Unnest)):
         _unnest_in_from(unnest, target)
+    for call in tree.find_all(exp.Anonymous):
+        _distinct_first(call)
     everything: list[exp.Ordered] = []
     order = tree.args.get("order")
     if order is not None:
@@ -36,6 +40,19 @@ def before(tree: exp.Expr, target: str) -> list[exp.Ordered]:
     if everything:
         tree.set("order", None)
     return everything
+
+
+def _distinct_first(call: exp.Anonymous) -> None:
+    """`string_agg(DISTINCT x, ',')`: DISTINCT is about the first argument only."""
+    only = call.expressions[0] if len(call.expressions) == 1 else None
+    order = only if isinstance(only, exp.Order) else None
+    distinct = order.this if order is not None else only
+    if not isinstance(distinct, exp.Distinct) or len(distinct.expressions) < 2:
+        return
+    first, *others = distinct.expressions
+    if order is not None:
+        others[-1] = exp.Order(this=others[-1], expressions=order.expressions)
+    call.set("expressions", [exp.Distinct(expressions=[first]), *others])
 
 
 def _table_function(table: exp.Table, target: str) -> None:
@@ -83,9 +100,20 @@ def after(tree: exp.Expr, target: str, order_all: list[exp.Ordered]) -> exp.Expr
         _group_positions(select)
     if order_all:
         _order_all(tree, order_all)
+    tree = _each(tree, target, lambda s: s.args.get("qualify") is not None, _qualified_rows)
+    return _each(tree, target, lambda s: any(map(_unnested, s.expressions)), _rows_of_lists)
+
+
+def _each(
+    tree: exp.Expr,
+    target: str,
+    wanted: Callable[[exp.Select], bool],
+    change: Callable[[exp.Select, str], exp.Select],
+) -> exp.Expr:
+    """Change the SELECTs that are wanted, inner ones first."""
     for select in reversed(list(tree.find_all(exp.Select))):
-        if any(_unnested(projection) is not None for projection in select.expressions):
-            new = _rows_of_lists(select, target)
+        if wanted(select):
+            new = change(select, target)
             if select is tree:
                 tree = new
             else:
@@ -273,18 +301,49 @@ def _counted(
     )
     new = new.from_(table)
     _count_view(new, lists, target)
-    for key in ("order", "limit", "offset"):
-        if select.args.get(key) is not None:
-            new.set(key, _of_names(select.args[key].copy()))
+    _move_order(select, new, target)
     return new
 
 
-def _of_names(clause: exp.Expr) -> exp.Expr:
-    """ORDER BY beside unnest(): by names of the result only."""
-    for column in list(clause.find_all(exp.Column)):
-        if column.table:
-            column.replace(exp.column(column.name, quoted=True))
-    return clause
+def _move_order(select: exp.Select, new: exp.Select, target: str) -> None:
+    """ORDER BY and LIMIT of a select that has become a subquery: by columns of the result only."""
+    shown = {p.unalias(): p.alias_or_name for p in select.expressions}
+    for key in ("order", "limit", "offset"):
+        if select.args.get(key) is None:
+            continue
+        clause = select.args[key].copy()
+        for part in clause.expressions if key == "order" else ():
+            if part.this in shown:
+                part.set("this", exp.column(shown[part.this], quoted=True))
+            elif any(column.table for column in part.find_all(exp.Column)):
+                hint = "name it in SELECT, or ORDER BY in a query around it"
+                raise refusal("ORDER BY of what is not in SELECT, beside QUALIFY", target, hint)
+        new.set(key, clause)
+
+
+def _qualified_rows(select: exp.Select, target: str) -> exp.Select:
+    """QUALIFY as a column of a subquery that WHERE looks at."""
+    if select.args.get("distinct") is not None:
+        raise refusal("DISTINCT beside QUALIFY", target, "DISTINCT in a query around it")
+    query = select.copy()
+    kept = query.args["qualify"].this
+    with_key = "with_" if "with_" in query.arg_types else "with"
+    with_ = query.args.get(with_key)
+    for key in (with_key, "order", "limit", "offset", "qualify"):
+        query.set(key, None)
+    names = [p.alias_or_name for p in select.expressions]
+    query.append("expressions", exp.alias_(kept, "lakeq_kept", quoted=True))
+    outer = [
+        exp.alias_(_typed(exp.column(n, "lakeq_q", quoted=True), p.unalias().type), n, quoted=True)
+        for n, p in zip(names, select.expressions, strict=True)
+    ]
+    alias = exp.TableAlias(this=exp.to_identifier("lakeq_q", quoted=True))
+    new = exp.Select(expressions=outer).from_(exp.Subquery(this=query, alias=alias))
+    new = new.where(exp.column("lakeq_kept", "lakeq_q", quoted=True))
+    if with_ is not None:
+        new.set(with_key, with_.copy())
+    _move_order(select, new, target)
+    return new
 
 
 def _count_view(new: exp.Select, lists: list[exp.Expr], target: str) -> None:

@@ -27,6 +27,7 @@ from lakeq.errors import (
 )
 from tests.attacks.ordinary import QUERIES as ORDINARY
 from tests.engines.portable import QUERIES, REFUSED, ROWS, examples
+from tests.support import landsat
 from tests.support.agree import agree
 from tests.support.data import FOLDER
 from tests.support.s3 import S3
@@ -48,6 +49,16 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "gauge_rain": {"site": "KTLX", "latitude": 35.4, "longitude": -97.2, "first_day": DAY},
     "hail_cores": {"first_day": DAY, "least_dbz": 30},
     "reflectivity_in_box": {"site": "KTLX", "first_day": DAY, **BOX},
+    "scene_revisits": {"path": 91, "row": 18},
+    "scenes_in_box": {
+        "west": 170,
+        "south": -80,
+        "east": -10,
+        "north": 80,
+        "level": "L",
+        "first_day": "1980-01-01",
+        "last_day": "2030-01-01",
+    },
     "velocity_couplets": {"site": "KTLX", "first_day": DAY, "least_m_s": 12.0, "least_dbz": 5.0},
 }
 # What DuckDB alone can do, of the ordinary queries.
@@ -73,6 +84,10 @@ def tables(
         lake.ingest("thousand_genomes", [made_cohort.vcf], panel=made_cohort.panel)
         lake.ingest("clinvar.grch37", [made_cohort.clinvar])
         lake.ingest("nexrad", made_volumes)
+    folder = tmp_path_factory.mktemp("scenes")
+    scenes = landsat.scenes(400, 5)
+    lake.ingest("landsat.scenes", [landsat.write_list(folder / "scene_list.csv", scenes)])
+    lake.refresh("landsat.scenes_latest")
     return lake
 
 
