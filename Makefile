@@ -62,6 +62,7 @@ bench: $(READY) ## every benchmark, on a made cohort or on VCF=... PANEL=...
 	@test ! -d ../shared/data/nexrad/chunks/KLOT/940 || $(BIN)/python benchmarks/nexrad.py ../shared/data/nexrad/chunks/KLOT/940
 	$(BIN)/python benchmarks/plan.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/ingest.py
 
 lock: $(READY) ## newest versions that fit pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \

@@ -2,7 +2,8 @@
 
 A message is anybody's until its topic, bucket and key are those of a dataset; before that not one
 request is made for it. What only looks forged is refused and counted; what is merely of no
-interest (another file of the bucket, another site) is acknowledged and counted.
+interest (another file of the bucket, another site) is acknowledged and counted. A confirmation of
+SNS is for a person to read: nothing is subscribed by what stands in a queue.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lakeq.keys import KeyTemplate, Wanted
 Action = Literal["take", "skip", "refuse"]
 Cause = Literal[
     "", "no object", "unknown topic", "unknown bucket", "requester pays", "other key", "skipped",
-    "not selected",
+    "not selected", "confirmation",
 ]  # fmt: skip
 
 
@@ -94,6 +95,8 @@ class AllowList:
         if event.topic not in self._topics:
             reason = f"topic {event.topic!r} is not one of {self._names}'s"
             return Verdict("refuse", "", "unknown topic", reason)
+        if event.shape == "confirmation":
+            return _of_confirmation(event)
         if event.kind == "other":
             return Verdict("skip", "", "no object", event.name)
         places = self._buckets.get(event.bucket)
@@ -125,6 +128,18 @@ class AllowList:
     @property
     def _names(self) -> str:
         return ", ".join(sorted(dataset.name for dataset in self.datasets))
+
+
+def _of_confirmation(event: Event) -> Verdict:
+    """SNS asks whether a subscription shall be, or tells that it is no more: a person decides."""
+    if event.name == "UnsubscribeConfirmation":
+        reason = f"the subscription to {event.topic} was given up: nothing more comes from it"
+    else:
+        reason = (
+            f"the subscription to {event.topic} waits for its confirmation: "
+            f"aws sns confirm-subscription --topic-arn {event.topic} --token (Token of the message)"
+        )
+    return Verdict("refuse", "", "confirmation", reason)
 
 
 def _keys_of(dataset: Dataset) -> Iterator[tuple[str, _Keys]]:

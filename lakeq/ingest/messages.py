@@ -49,7 +49,7 @@ class Event:
 
     `kind` is `created` (put, copied, uploaded in parts, overwritten), `removed` (deleted, expired,
     hidden by a delete marker) or `other` (restored, tagged, the test event, a confirmation of
-    SNS): that is acknowledged and counted, nothing else. `name` is the sender's own word for it,
+    SNS): of those none is read. `name` is the sender's own word for it,
     such as `ObjectCreated:Put`. `key` is decoded as its shape demands. What a message does not say
     is "" or None: a message about a chunk or a scene has no size, etag or sequencer, and a message
     about a scene may have no bucket before its topic's adapter gave it one. `etag` has no quotes.

@@ -80,6 +80,21 @@ def test_sites_that_were_not_chosen_are_left_out() -> None:
     assert allowed.judge(volume(VOLUME.replace("KTLX", "KFWS"))).cause == "not selected"
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("SubscriptionConfirmation", "--token"), ("UnsubscribeConfirmation", "given up")],
+)
+def test_a_confirmation_in_a_queue_is_shown_to_a_person(kind: str, words: str) -> None:
+    (event,) = parse(envelope("You have chosen", Type=kind, TopicArn=ARCHIVE, Token="t"))
+    assert isinstance(event, Event)
+    verdict = AllowList([NEXRAD]).judge(event)
+    assert (verdict.action, verdict.cause) == ("refuse", "confirmation")
+    assert words in verdict.reason
+    (other,) = parse(envelope("You have chosen", Type=kind, TopicArn="arn:x", Token="t"))
+    assert isinstance(other, Event)
+    assert AllowList([NEXRAD]).judge(other).cause == "unknown topic"
+
+
 def test_topics_of_ones_own_are_added() -> None:
     event = volume(topic="arn:aws:sns:us-east-1:123456789012:t")
     assert AllowList([NEXRAD]).judge(event).action == "refuse"
