@@ -4,8 +4,9 @@
     -- param: gene string = 'BRCA1'  the gene, as ClinVar spells it
     -- param: samples list<string>  names of samples
 
-The first line is the question. A parameter has a type (string, int, float, bool, date,
+The first line is the question. A parameter has a type (string, int, float, bool, date, geojson,
 list<string>, list<int>), a default unless it must be given, and, after two spaces, its meaning.
+A geojson is text, or the path of a file of GeoJSON or GeoParquet.
 """
 
 from __future__ import annotations
@@ -119,12 +120,19 @@ def _date(text: str) -> object:
     return date.fromisoformat(text)
 
 
+def _geojson(text: str) -> str:
+    from lakeq import geojson
+
+    return geojson.text(text)
+
+
 _READERS: Mapping[str, Callable[[str], object]] = {
     "string": _string,
     "int": _int,
     "float": _float,
     "bool": _bool,
     "date": _date,
+    "geojson": _geojson,
     "list<string>": _list_of(_string),
     "list<int>": _list_of(_int),
 }

@@ -1,5 +1,5 @@
 -- What is the cloud-free median reflectance at some points?
--- param: points string  GeoJSON: a FeatureCollection of points, named by their property name or their id
+-- param: points geojson  GeoJSON, or a file of GeoJSON or GeoParquet: the points, named by their property name or their id
 -- param: first_day date  first UTC day
 -- param: last_day date  last UTC day
 --

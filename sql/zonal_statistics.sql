@@ -1,5 +1,5 @@
 -- What is NDVI within some polygons, scene by scene?
--- param: zones string  GeoJSON: a FeatureCollection of polygons, with holes or of several parts, named by their property name or their id
+-- param: zones geojson  GeoJSON, or a file of GeoJSON or GeoParquet: the polygons, with holes or of several parts, named by their property name or their id
 -- param: first_day date  first UTC day
 -- param: last_day date  last UTC day
 --

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 import shapely
@@ -17,6 +19,7 @@ from shapely.ops import transform as moved
 
 import lakeq
 from lakeq.api import Lake
+from lakeq.errors import NotFound, UsageError
 from tests.support.scenes import Scene, make_scene
 
 DAYS = (date(2023, 7, 14), date(2023, 7, 30), date(2023, 8, 15))
@@ -174,6 +177,37 @@ def zones(made: list[Scene]) -> dict[str, Any]:
     return {"holed": holed, "star": star, "parts": parts}
 
 
+def geoparquet(folder: Path, shapes: dict[str, Any], crs: object = None) -> Path:
+    column = {"encoding": "WKB", "geometry_types": []} | ({"crs": crs} if crs else {})
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+    table = pa.table({"name": list(shapes), "geometry": [s.wkb for s in shapes.values()]})
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), folder / "z.parquet")
+    return folder / "z.parquet"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("{", "not GeoJSON"),
+        ('{"type": "FeatureCollection"}', "no FeatureCollection"),
+        ('{"type": "Feature", "geometry": {"type": "LineString"}}', "LineString"),
+        ("nowhere.geojson", "nowhere.geojson"),
+    ],
+)
+def test_what_is_no_polygon_is_said_before_anything_is_read(
+    lake: Lake, given: str, wanted: str
+) -> None:
+    with pytest.raises((UsageError, NotFound), match=wanted):
+        asked(lake, "zonal_statistics", zones=given, **SPAN)
+
+
+def test_a_file_of_another_reference_system_is_refused(lake: Lake, tmp_path: Path) -> None:
+    crs = {"id": {"authority": "EPSG", "code": 32610}}
+    path = geoparquet(tmp_path, {"a": shapely.box(0, 0, 1, 1)}, crs)
+    with pytest.raises(UsageError, match="reference system"):
+        asked(lake, "zonal_statistics", zones=path, **SPAN)
+
+
 def test_zonal_statistics_equal_shapely_and_are_near_exactextract(
     lake: Lake, made: list[Scene], tmp_path: Path
 ) -> None:
@@ -190,6 +224,7 @@ def test_zonal_statistics_equal_shapely_and_are_near_exactextract(
     ]
     collection = json.dumps({"type": "FeatureCollection", "features": features})
     rows = asked(lake, "zonal_statistics", zones=collection, **SPAN)
+    assert asked(lake, "zonal_statistics", zones=geoparquet(tmp_path, shapes), **SPAN) == rows
     assert len(rows) == 9
     by = {(row["zone"], row["product_id"]): row for row in rows}
     for scene in made:
