@@ -20,10 +20,11 @@ import numpy as np
 
 from lakeq.formats import TableBatch
 from lakeq.formats._arrow import numbers
-from lakeq.formats._nexrad_container import VolumeHeader
+from lakeq.formats._nexrad_container import Limits, VolumeHeader
 from lakeq.formats._nexrad_grid import Cells, Grid, cells_of
-from lakeq.formats._nexrad_messages import RAY, Cut, Facts, Run, Site, Status, Vcp
+from lakeq.formats._nexrad_messages import RAY, Facts, Run, Site
 from lakeq.formats._nexrad_names import named
+from lakeq.formats._nexrad_pattern import Cut, Status, Vcp
 from lakeq.formats._nexrad_rows import Batches, Identity
 from lakeq.formats._nexrad_summary import SweepFacts, identity_of, sweep_row, volume_row
 from lakeq.formats._nexrad_volume import Assembler, Sweep, Volume, read_chunk
@@ -46,7 +47,8 @@ def read(
     """The rows of `wanted`, by role, of one chunk, and what is kept aside of it."""
     with source.open() as stream:
         data = stream.read()
-    header, facts, sweeps = read_chunk(data, source.uri)
+    limits = Limits.of_tables(wanted.values())
+    header, facts, sweeps = read_chunk(data, source.uri, limits)
     context.progress(len(data))
     identity, _ = identity_of(source.uri, None, facts)
     batches = {role: Batches(table, identity) for role, table in wanted.items()}
@@ -190,7 +192,7 @@ def combine(
     facts = _merged([part.facts for part in kept])
     identity, location_source = identity_of(kept[0].uri, None, facts)
     runs = [run for part in kept for run in part.runs]
-    sweeps = _sweeps(kept[0].uri, runs)
+    sweeps = _sweeps(kept[0].uri, runs, Limits.of_tables(tables.values()))
     known: list[SweepFacts] = []
     for sweep, _ in sweeps:
         known.append(SweepFacts.of(sweep, known, facts))
@@ -222,9 +224,9 @@ def _merged(parts: Sequence[Facts]) -> Facts:
     )
 
 
-def _sweeps(uri: str, runs: Runs) -> list[tuple[Sweep, list[Cells]]]:
+def _sweeps(uri: str, runs: Runs, limits: Limits) -> list[tuple[Sweep, list[Cells]]]:
     """The sweeps that the runs make, as in a whole volume, each with the cells of its runs."""
-    assembler = Assembler(uri)
+    assembler = Assembler(uri, limits)
     made = [sweep for run, _ in runs for sweep in assembler.add(run)]
     made += assembler.finish()
     waiting = iter(runs)

@@ -12,7 +12,7 @@ import bz2
 import re
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -22,9 +22,14 @@ from lakeq.formats._nexrad_outer import Content
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from lakeq.catalog import Table
+
 HEADER = struct.Struct(">8sx3sII4s")  # volume header: version, dot, extension, day, ms, ICAO
 RECORD_LIMIT_BYTES = 64 << 20  # a record of 120 rays inflates to 1.2 MB, metadata to 0.3 MB
 VOLUME_LIMIT_BYTES = 1 << 30  # the largest volumes hold about 100 MB
+SWEEP_LIMIT_RAYS = 800  # the ICD allows 720
+MOMENT_LIMIT_GATES = 2000  # the ICD allows 1,840
+RAY_LIMIT_BLOCKS = 32  # the ICD names 10
 PIECE_BYTES = 4 << 20  # of messages that are not in records
 THREADS = 2  # bz2 releases the interpreter while it inflates
 _AHEAD = 2  # records being inflated beyond the one in use
@@ -35,17 +40,36 @@ DAMAGED = "the object is damaged or of another format: fetch it again"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds that are checked before memory is taken."""
+    """Bounds that are checked before memory is taken; a table's options raise them.
+
+    `record_limit_bytes`, `volume_limit_bytes`, and the limits of one sweep and one ray:
+    `sweep_limit_rays`, `moment_limit_gates`, `ray_limit_blocks`.
+    """
 
     record_bytes: int = RECORD_LIMIT_BYTES
     volume_bytes: int = VOLUME_LIMIT_BYTES
+    rays: int = SWEEP_LIMIT_RAYS
+    gates: int = MOMENT_LIMIT_GATES
+    blocks: int = RAY_LIMIT_BLOCKS
 
     @classmethod
     def of(cls, options: Mapping[str, str]) -> Limits:
-        """The bounds that a table's options set: record_limit_bytes and volume_limit_bytes."""
-        record = int(options.get("record_limit_bytes", RECORD_LIMIT_BYTES))
-        volume = int(options.get("volume_limit_bytes", VOLUME_LIMIT_BYTES))
-        return cls(record, volume)
+        """The bounds that a table's options set."""
+        return cls(
+            int(options.get("record_limit_bytes", RECORD_LIMIT_BYTES)),
+            int(options.get("volume_limit_bytes", VOLUME_LIMIT_BYTES)),
+            int(options.get("sweep_limit_rays", SWEEP_LIMIT_RAYS)),
+            int(options.get("moment_limit_gates", MOMENT_LIMIT_GATES)),
+            int(options.get("ray_limit_blocks", RAY_LIMIT_BLOCKS)),
+        )
+
+    @classmethod
+    def of_tables(cls, tables: Iterable[Table]) -> Limits:
+        """The bounds that the options of these tables set."""
+        options: dict[str, str] = {}
+        for table in tables:
+            options |= table.options
+        return cls.of(options)
 
 
 def over(what: str, option: str, where: str) -> BadSource:

@@ -19,12 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lakeq.errors import BadSource
+from lakeq.formats._nexrad_container import Limits, over
+from lakeq.formats._nexrad_pattern import Status, Vcp, status_of, vcp_of
 
 FRAME_BYTES = 2432
 HEADER_BYTES = 28  # 12 unused, then 16: size in halfwords, channel, type, …
-MAX_GATES = 2000  # of a moment; the ICD allows 1,840
-MAX_BLOCKS = 32  # of a ray; the ICD names 10
-MAX_CUTS = 64  # of a VCP; the ICD allows 32
 MOMENTS = {
     b"DREF": "dbzh",
     b"DVEL": "vradh",
@@ -142,8 +141,6 @@ _RAD = np.dtype(
     ]
 )
 _ANGLE_1 = 180 / 32768  # degrees a code of message 1: exact in float32
-_ANGLE_5 = 360 / 65536
-_AZIMUTH_RATE = 22.5 / 16384  # degrees a second, of message 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,45 +192,6 @@ class Site:
     processing_status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """One cut that a VCP declares in message 5."""
-
-    fixed_angle: float
-    channel_config: int
-    waveform_type: int
-    super_resolution: int
-    prf_number: int
-    prf_pulses: int
-    azimuth_rate: float
-    doppler_prf_number: int
-    doppler_prf_pulses: int
-    supplemental: int
-
-
-@dataclass(frozen=True, slots=True)
-class Vcp:
-    """Message 5: the volume coverage pattern."""
-
-    pattern_type: int
-    number: int
-    doppler_resolution: float | None
-    pulse_width: str | None
-    sequencing: int
-    supplemental: int
-    cuts: tuple[Cut, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Message 2: how the RDA was set."""
-
-    rda_build: int
-    operational_mode: int
-    super_res_status: int
-    scan_flags: int | None
-
-
 @dataclass(slots=True)
 class Facts:
     """What the messages say once for the volume; each the first that came."""
@@ -249,9 +207,10 @@ class Facts:
 class Messages:
     """Reads records of messages one after the other; `facts` grows as they are read."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, limits: Limits) -> None:
         self.facts = Facts()
         self._uri = uri
+        self._limits = limits
         self._where = uri
 
     def runs(self, data: bytes, number: int, byte: int, *, whole: bool) -> tuple[list[Run], bytes]:
@@ -288,15 +247,18 @@ class Messages:
             if kind in found:
                 found[kind].append((at, at + step))
             elif kind == 5 and self.facts.vcp is None:
-                self.facts.vcp = _vcp(data[at + HEADER_BYTES : at + step])
+                self.facts.vcp = vcp_of(data[at + HEADER_BYTES : at + step])
             elif kind == 2 and self.facts.status is None:
-                self.facts.status = _status(data[at + HEADER_BYTES : at + step])
+                self.facts.status = status_of(data[at + HEADER_BYTES : at + step])
             at += step
         return at
 
     def _bad(self, what: str, at: int) -> BadSource:
         hint = "the object is damaged: fetch it again"
-        return BadSource(what, f"{self._where}, byte {at} inflated", hint)
+        return BadSource(what, self._place(at), hint)
+
+    def _place(self, at: int) -> str:
+        return f"{self._where}, byte {at} inflated"
 
     # Message 31
 
@@ -307,7 +269,9 @@ class Messages:
         self._check(ends - body >= _HEAD_31.itemsize + 4, at, "a ray is shorter than its header")
         head = _gather(raw, body, _HEAD_31)
         blocks = head["blocks"].astype(np.int64)
-        self._check(blocks <= MAX_BLOCKS, at, f"a ray claims more than {MAX_BLOCKS} blocks")
+        if (too_many := int(blocks.max())) > (most := self._limits.blocks):
+            what = f"a ray claims {too_many} blocks, more than {most}"
+            raise over(what, "ray_limit_blocks", self._place(int(at[np.argmax(blocks)])))
         self._check(head["compressed"] == 0, at, "a ray that is compressed by itself")
         top = int(blocks.max())
         known = body + _HEAD_31.itemsize + 4 * blocks <= ends
@@ -382,9 +346,9 @@ class Messages:
                 if bits not in (8, 16) or not coding.scale or not np.isfinite(coding.scale):
                     what = f"{name} has {bits} bits a code and scale {coding.scale}"
                     raise self._bad(what, int(at[first]))
-                if gates > MAX_GATES:
-                    what = f"{name} claims {gates} gates, more than {MAX_GATES} (no option)"
-                    raise self._bad(what, int(at[first]))
+                if gates > self._limits.gates:
+                    what = f"{name} claims {gates} gates, more than {self._limits.gates}"
+                    raise over(what, "moment_limit_gates", self._place(int(at[first])))
                 self._fits(place + 28 + gates * bits // 8, size, at[first:])
                 if gates:
                     where = at[first:last] + HEADER_BYTES + place + 28
@@ -552,44 +516,3 @@ def _rays_1(head: npt.NDArray[Any]) -> npt.NDArray[Any]:
         rays[name] = np.nan
     rays["calibration_h_db"] = rays["calibration_v_db"] = np.nan
     return rays
-
-
-_RESOLUTION: dict[int, float] = {2: 0.5, 4: 1.0}
-_PULSE: dict[int, str] = {2: "short", 4: "long"}
-_VCP = struct.Struct(">HHHHHBB4xHH2x")
-_CUT = struct.Struct(">HBBBBHH12xHHHH")  # of 46 bytes; sectors 2 and 3 follow
-
-
-def _vcp(data: bytes) -> Vcp | None:
-    """Message 5; None when it declares no cuts, or more than a VCP can have (maintenance)."""
-    _, pattern, number, count, _, resolution, pulse, sequencing, extra = _VCP.unpack_from(data)
-    if not 0 < count <= MAX_CUTS or _VCP.size + 46 * count > len(data):
-        return None
-    cuts = tuple(_cut(data, _VCP.size + 46 * number) for number in range(count))
-    return Vcp(
-        pattern, number, _RESOLUTION.get(resolution), _PULSE.get(pulse), sequencing, extra, cuts
-    )
-
-
-def _cut(data: bytes, at: int) -> Cut:
-    angle, channel, waveform, control, prf, pulses, rate, _, prf_1, pulses_1, extra = (
-        _CUT.unpack_from(data, at)
-    )
-    degrees = angle * _ANGLE_5
-    return Cut(
-        fixed_angle=degrees - 360 if degrees > 180 else degrees,
-        channel_config=channel,
-        waveform_type=waveform,
-        super_resolution=control,
-        prf_number=prf,
-        prf_pulses=pulses,
-        azimuth_rate=rate * _AZIMUTH_RATE,
-        doppler_prf_number=prf_1,
-        doppler_prf_pulses=pulses_1,
-        supplemental=extra,
-    )
-
-
-def _status(data: bytes) -> Status | None:
-    words = struct.unpack_from(">14H", data)
-    return Status(words[9], words[10], words[11], words[13])

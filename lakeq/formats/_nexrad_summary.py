@@ -12,8 +12,9 @@ import numpy as np
 from lakeq.errors import BadSource
 from lakeq.formats import _nexrad_sites
 from lakeq.formats._nexrad_geometry import Place
-from lakeq.formats._nexrad_messages import DAY_MS, NAMES, Cut, Facts
+from lakeq.formats._nexrad_messages import DAY_MS, NAMES, Facts
 from lakeq.formats._nexrad_names import named
+from lakeq.formats._nexrad_pattern import Cut
 from lakeq.formats._nexrad_rows import EPOCH, Identity
 
 if TYPE_CHECKING:

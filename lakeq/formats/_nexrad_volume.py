@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lakeq.errors import BadSource
-from lakeq.formats._nexrad_container import Limits, Records, VolumeHeader
+from lakeq.formats._nexrad_container import Limits, Records, VolumeHeader, over
 from lakeq.formats._nexrad_messages import Facts, Messages, Run
 
-MAX_RAYS = 800  # of a sweep: SAFETY.md, T3; the ICD allows 720
 BEGINS = (0, 3, 5)  # radial status of the first ray of a cut, of a volume, of the last cut
 ENDS = (2, 4)  # of the last ray of a cut, of a volume
 END_OF_VOLUME = 4
@@ -82,6 +81,7 @@ class Assembler:
     """Parts runs into sweeps; a sweep is given out when the next begins."""
 
     uri: str
+    limits: Limits = field(default_factory=Limits)
     _runs: list[Run] = field(default_factory=list)
     _elevation: int = -1
     _seen: set[int] = field(default_factory=set)
@@ -101,9 +101,9 @@ class Assembler:
                 self._elevation = int(elevations[first])
             self._runs.append(run.part(first, last))
             rays = sum(len(part.rays) for part in self._runs)
-            if rays > MAX_RAYS:
-                what = f"cut {self._elevation} has more than {MAX_RAYS} rays (no option raises it)"
-                raise BadSource(what, self.uri, "no radar sends that: is the object damaged?")
+            if rays > self.limits.rays:
+                what = f"cut {self._elevation} has more than {self.limits.rays} rays"
+                raise over(what, "sweep_limit_rays", self.uri)
 
     def _check(self, elevations: npt.NDArray[Any]) -> None:
         if not ((elevations > 0) & (elevations <= MAX_CUT)).all():
@@ -141,14 +141,15 @@ def read_stream(
     `BadSource` for what is no Level II object, here or while sweeps are taken; an object that
     ends early gives every ray that it has whole.
     """
-    records = Records.of(uri, stream, limits or Limits(), progress, threads)
-    messages = Messages(uri)
-    made = _sweeps(records, messages, head=head)
+    limits = limits or Limits()
+    records = Records.of(uri, stream, limits, progress, threads)
+    messages = Messages(uri, limits)
+    made = _sweeps(records, messages, limits, head=head)
     return Volume(uri, records.header, records.compression, messages.facts, made)
 
 
-def _sweeps(records: Records, messages: Messages, *, head: bool) -> Iterator[Sweep]:
-    assembler = Assembler(records.uri)
+def _sweeps(records: Records, messages: Messages, limits: Limits, *, head: bool) -> Iterator[Sweep]:
+    assembler = Assembler(records.uri, limits)
     rest = b""
     for record in records:
         inside = records.in_records and record.whole
@@ -180,12 +181,14 @@ def read_chunks(chunks: Iterable[bytes], uri: str, limits: Limits | None = None)
     return read_bytes(b"".join(chunks), uri, limits)
 
 
-def read_chunk(data: bytes, uri: str) -> tuple[VolumeHeader | None, Facts, list[Sweep]]:
+def read_chunk(
+    data: bytes, uri: str, limits: Limits | None = None
+) -> tuple[VolumeHeader | None, Facts, list[Sweep]]:
     """What one chunk holds: its header (S only), its facts, and its rays as parts of sweeps.
 
     A chunk of 120 rays takes about the time that bzip2 needs for it, 15 to 30 ms. Parts of one
     cut from several chunks have the same `number`; `Sweep.complete` is about the part.
     """
-    volume = read_bytes(data, uri, threads=1)
+    volume = read_bytes(data, uri, limits, threads=1)
     sweeps = list(volume.sweeps)
     return volume.header, volume.facts, sweeps

@@ -121,10 +121,7 @@ class _Reading:
     def _limits(self) -> Limits:
         from lakeq.formats._nexrad_container import Limits
 
-        options: dict[str, str] = {}
-        for table in self._wanted.values():
-            options |= table.options
-        return Limits.of(options)
+        return Limits.of_tables(self._wanted.values())
 
     def head(self) -> Iterator[TableBatch]:
         """The volumes row that the first bytes tell."""

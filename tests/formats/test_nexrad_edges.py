@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import time
+import tracemalloc
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -236,6 +237,55 @@ def test_bombs_are_refused_with_the_bound_and_how_to_raise_it(kind: str) -> None
     with pytest.raises(BadSource) as caught:
         rays_of(data)
     assert message in str(caught.value)
+
+
+def test_a_bomb_takes_no_more_memory_than_its_bound() -> None:
+    """Of 256 MiB of zeros in 200 bytes: no more than the 64 MiB that a record may have, twice."""
+    packed = bz2.compress(bytes(256 << 20))
+    record = HEADER + struct.pack(">i", len(packed)) + packed
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadSource, match="record_limit_bytes"):
+            list(_nexrad_volume.read_bytes(record, "x", threads=1).sweeps)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 160 << 20
+
+
+def one_ray(gates: int, blocks: int = 1) -> bytes:
+    """A record of one ray of message 31 whose one moment has so many gates."""
+    head = struct.pack(
+        ">4sIHHfBBHBBBBfBBH", b"KDMX", 0, 20000, 1, 0.0, 0, 0, 0, 1, 3, 1, 0, 0.5, 0, 0, blocks
+    )
+    pointers = struct.pack(">I", len(head) + 4 * blocks) + bytes(4 * (blocks - 1))
+    moment = struct.pack(
+        ">4sIHhhhhBBff", b"DREF", 0, gates, 2125, 250, 0, 0, 0, 8, 2.0, 66.0
+    ) + bytes(gates)
+    body = head + pointers + moment
+    body += bytes(len(body) % 2)
+    return HEADER + ldm_record(frame(31, body, (len(body) + 16) // 2))
+
+
+@pytest.mark.parametrize(
+    ("data", "option", "limits"),
+    [
+        (one_ray(2001), "moment_limit_gates", Limits(gates=2001)),
+        (one_ray(10, blocks=33), "ray_limit_blocks", Limits(blocks=33)),
+        (one_ray(10), "sweep_limit_rays", None),
+    ],
+    ids=["gates", "blocks", "rays"],
+)
+def test_every_bound_of_a_ray_names_the_option_that_raises_it(
+    data: bytes, option: str, limits: Limits | None
+) -> None:
+    tight = Limits(rays=0) if limits is None else Limits()
+    with pytest.raises(BadSource) as caught:
+        list(_nexrad_volume.read_bytes(data, "x", tight).sweeps)
+    assert f"raise the table's option {option}" in str(caught.value)
+    assert Limits.of({option: "2001"}) != Limits()
+    (sweep,) = _nexrad_volume.read_bytes(data, "x", limits).sweeps
+    assert len(sweep.rays) == 1
 
 
 def test_a_bound_can_be_raised(tmp_path: Path) -> None:
