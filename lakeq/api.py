@@ -269,6 +269,7 @@ class Lake:
         keys: str = "",
         new_only: bool = False,
         tables: Sequence[str] | None = None,
+        materialize: Sequence[str] = (),
         panel: str | Path | None = None,
         strict: bool = False,
         region: str | Sequence[str] = (),
@@ -278,7 +279,8 @@ class Lake:
     ) -> IngestReport:
         """Replace the rows of `objects` by what the objects hold now, a hundred in each commit.
 
-        `dataset` is a dataset, or `dataset.table` for one of its tables; `tables` names several.
+        `dataset` is a dataset, or `dataset.table` for one of its tables; `tables` names several,
+        `materialize` virtual ones whose rows are written to the lake as well, for other engines.
         `objects` are paths, globs, s3:// and https:// URIs. `panel` says which population each
         sample belongs to; "" means there is no panel. `progress` is told an object, its bytes
         read and its size.
@@ -317,6 +319,7 @@ class Lake:
                 objects, select.places(site, path_row), start, end, keys, new_only=new_only
             ),
             table_names=[table] if table else tables,
+            materialize=materialize,
             panel=panel,
             options=ReadOptions(
                 strict,

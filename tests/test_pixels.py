@@ -9,6 +9,8 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 from rasterio.warp import transform as warp
@@ -342,6 +344,28 @@ def test_the_query_needs_its_index(tmp_path: Path) -> None:
 def test_a_virtual_table_cannot_be_ingested(tmp_path: Path, scenes: list[Scene]) -> None:
     with pytest.raises(UsageError, match="virtual"):
         lakeq.connect(tmp_path).ingest("landsat.pixels", [scenes[0].mtl])
+
+
+def test_materialized_pixels_are_the_virtual_ones(tmp_path: Path, scenes: list[Scene]) -> None:
+    lake = lakeq.connect(tmp_path)
+    lake.ingest("landsat", [scenes[0].mtl], materialize=["pixels"])
+    snapshot = lake.table("landsat.pixels").snapshot
+    assert snapshot is not None
+    stored = pa.concat_tables(pq.read_table(file.path) for file in snapshot.files)
+    order = [("line", "ascending"), ("sample", "ascending")]
+    names = ["product_id", "acquired", "block", "line", "sample", "x", "y", *SURFACE]
+    found = stored.select(names).sort_by(order)
+    virtual = lake.sql(f"select {', '.join(names)} from landsat.pixels").arrow().sort_by(order)
+    assert found.equals(virtual.cast(found.schema))
+    meta = pq.read_metadata(snapshot.files[0].path)
+    red = next(
+        column for n in range(meta.num_columns)
+        if (column := meta.row_group(0).column(n)).path_in_schema == "red"
+    )  # fmt: skip
+    assert (red.physical_type, red.compression) == ("INT32", "ZSTD")
+    assert "DELTA_BINARY_PACKED" in red.encodings
+    assert str(meta.schema.column(meta.schema.names.index("red")).logical_type) == "None"
+    assert stored["lon"].null_count == len(stored)  # left out: wider than all bands
 
 
 @pytest.mark.parametrize("damage", ["replaced", "gone", "cut", "garbled"])

@@ -60,6 +60,11 @@ class _Ingest(CommandWithMore):
 @click.option("--keys", default="", metavar="NAME", help="Template of keys, if not the usual one.")
 @click.option("--new-only", is_flag=True, help="Leave out what the lake has of them already.")
 @click.option("--tables", metavar="NAMES", help="Only these tables, with commas between.")
+@click.option(
+    "--materialize",
+    metavar="NAMES",
+    help="Write the rows of these virtual tables too, for engines that cannot read them.",
+)
 @click.option("--panel", metavar="FILE", help="Which population each sample belongs to.")
 @click.option("--no-panel", is_flag=True, help="Ingest without populations.")
 @click.option(
@@ -97,6 +102,7 @@ def ingest(
     keys: str,
     new_only: bool,
     tables: str | None,
+    materialize: str | None,
     panel: str | None,
     no_panel: bool,
     strict: bool,
@@ -137,7 +143,8 @@ def ingest(
             end=end,
             keys=keys,
             new_only=new_only,
-            tables=None if tables is None else [name.strip() for name in tables.split(",")],
+            tables=None if tables is None else _listed(tables),
+            materialize=_listed(materialize or ""),
             panel="" if no_panel else panel,
             strict=strict,
             region=region,
@@ -150,6 +157,10 @@ def ingest(
         click.echo(json.dumps(_facts(done)), err=True)
     elif report == "text":
         click.echo(neutral_lines(_told(done)), err=True)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _genomic(regions: tuple[str, ...]) -> tuple[str, ...]:

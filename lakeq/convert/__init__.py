@@ -49,6 +49,7 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     objects: Sequence[str | Path] | Selection,
     *,
     table_names: Sequence[str] | None = None,
+    materialize: Sequence[str] = (),
     panel: str | Path | None = None,
     options: ReadOptions | None = None,
     dry_run: bool = False,
@@ -57,14 +58,15 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     """Replace the rows of `objects` in the tables of `dataset` by what the objects hold now.
 
     `objects` are paths, URIs or globs, or a selection from the dataset's archive. `table_names`
-    restricts the tables. `panel` is a file or URI, "" for none, None to look for one
-    (see `Panels.for_object`). `progress` is called with an object's URI, its raw bytes read so far
+    restricts the tables; `materialize` names virtual ones whose rows are written too. `panel` is a
+    file or URI, "" for none, None to look for one (see `Panels.for_object`). `progress` is called
+    with an object's URI, its raw bytes read so far
     and its raw bytes. Objects are committed in batches of 100. Raises what storage, format and
     lake raise; nothing of the failing batch stays.
     """
     started = time.perf_counter()
     dataset = widened(dataset, storage, objects, keep=not dry_run)
-    job = Job(lake, storage, dataset, chosen(dataset, table_names), panel, progress)
+    job = Job(lake, storage, dataset, chosen(dataset, table_names, materialize), panel, progress)
     job.options = options or ReadOptions()
     sources = job.sources(objects)
     if dry_run:
@@ -78,7 +80,9 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     return job.report(time.perf_counter() - started)
 
 
-def chosen(dataset: Dataset, names: Sequence[str] | None) -> dict[str, Table]:
+def chosen(
+    dataset: Dataset, names: Sequence[str] | None, materialize: Sequence[str] = ()
+) -> dict[str, Table]:
     """The tables to fill, by name, without that of the samples and without slices."""
     samples = samples_table(dataset)
     for name in names or ():
@@ -95,7 +99,19 @@ def chosen(dataset: Dataset, names: Sequence[str] | None) -> dict[str, Table]:
         n for n, table in dataset.tables.items() if not table.query and not table.index
     ]
     wanted = dict.fromkeys(made_of_objects if names is None else names)
+    wanted |= dict.fromkeys(_stored(dataset, materialize))
     return {name: dataset.tables[name] for name in wanted if dataset.tables[name] is not samples}
+
+
+def _stored(dataset: Dataset, names: Sequence[str]) -> Iterator[str]:
+    """The virtual tables to write, each after the index that its rows are made from."""
+    for name in names:
+        if name not in dataset.tables:
+            raise UnknownName.among("table", name, dataset.tables, f"dataset {dataset.name}")
+        index = dataset.tables[name].index
+        if not index:
+            raise UsageError(f"{name} is not virtual", f"dataset {dataset.name}", "ingest it")
+        yield from (index, name)
 
 
 class Job:

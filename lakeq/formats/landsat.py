@@ -60,6 +60,7 @@ def read(
     """
     wanted = {table.options.get("role", table.name): table for table in tables.values()}
     table = wanted.get("scenes")
+    stored = {name: each for name, each in wanted.items() if each.index}
     head = source.read_range(0, min(source.size_bytes, 4096))
     if not head.strip():
         raise BadSource("an empty object, no metadata", source.uri, "fetch the object again")
@@ -83,7 +84,26 @@ def read(
         if "tiles" in wanted:
             for row in rows:
                 if row["year"] == year:
-                    yield from _tiles(wanted["tiles"], row, source, context)
+                    tiles = list(_tiles(wanted["tiles"], row, source, context))
+                    yield from tiles
+                    yield from _pixels(stored, tiles, context)
+
+
+def _pixels(
+    tables: Mapping[str, Table], found: Sequence[TableBatch], context: ReadContext
+) -> Iterator[TableBatch]:
+    """The pixels of a product, materialized; `found` are its tiles."""
+    import pyarrow as pa
+
+    from lakeq.formats import TableBatch
+    from lakeq.formats._landsat_materialize import rows_of
+
+    if not found:
+        return
+    index = pa.Table.from_batches([batch.rows for batch in found])
+    for table in tables.values():
+        for batch in rows_of(table, index, context):
+            yield TableBatch(table.name, (), batch)
 
 
 def _tiles(
