@@ -128,16 +128,6 @@ def is_mtl(uri: str) -> bool:
     return _MTL.search(unquote(uri)) is not None
 
 
-def metadata_uri(location: str) -> str | None:
-    """The MTL file of a product whose folder, or whose index.html, a notification names.
-
-    None when the folder is not called like a product.
-    """
-    folder = location.removesuffix("index.html").rstrip("/")
-    identifier = folder.rpartition("/")[2]
-    return None if product(identifier) is None else f"{folder}/{identifier}_MTL.txt"
-
-
 def in_bucket(uri: str) -> str:
     """The s3:// URI of an object of the public buckets whose https address is given, or as is."""
     found = _HTTPS.match(uri)

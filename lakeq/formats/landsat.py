@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lakeq.errors import BadSource
-from lakeq.formats._landsat_names import is_mtl, metadata_uri, of_object, product
+from lakeq.formats._landsat_names import is_mtl, of_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ AT_ONCE = 16
 _GZIP = b"\x1f\x8b"
 _LIST = re.compile(rb"\s*\"?(?:productId|entityId)\"?,", re.IGNORECASE)
 
-__all__ = ["SUMMARIES", "at_once", "combine", "identity", "metadata_uri", "product", "read", "scan"]
+__all__ = ["SUMMARIES", "at_once", "combine", "identity", "read", "scan"]
 
 
 def identity(uri: str) -> Identity | None:
