@@ -45,7 +45,7 @@ LAST = datetime(2025, 1, 1, tzinfo=UTC)
 BOX = (10.0, 50.0, 13.0, 53.0)  # west, south, east, north
 QUESTIONS = {
     "box + year + cloud": """
-        "year" = 2021 AND cloud_cover < 20
+        "year" = 2021 AND cloud_cover < 20 AND cell BETWEEN 1944 AND 2159
         AND bbox.xmin <= 13 AND bbox.xmax >= 10 AND bbox.ymin <= 53 AND bbox.ymax >= 50""",
     "path and row": '"path" = 195 AND "row" = 25',
     "last 30 days": """

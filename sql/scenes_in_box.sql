@@ -31,6 +31,8 @@ WHERE
     year BETWEEN year($first_day) AND year($last_day)
     AND acquired >= CAST($first_day AS TIMESTAMP WITH TIME ZONE)
     AND acquired < CAST($last_day + 1 AS TIMESTAMP WITH TIME ZONE)
+    AND cell BETWEEN 72 * CAST(floor(($south + 87) / 5) AS INTEGER)  -- rows of cells; a scene's middle is
+    AND 72 * CAST(floor(($north + 93) / 5) AS INTEGER) + 71  -- less than 3 degrees from its edges
     AND bbox.ymin <= $north
     AND bbox.ymax >= $south
     AND ($west > $east OR (bbox.xmin <= $east AND bbox.xmax >= $west))
