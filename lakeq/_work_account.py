@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from lakeq import cost
+from lakeq import cost, quote
+from lakeq.errors import BudgetRefused
 from lakeq.ledger import Ledger, Line, Run, Scanned, outcome_of
 
 if TYPE_CHECKING:
+    from lakeq.catalog import Table
     from lakeq.convert import IngestReport
     from lakeq.lake import IcebergLake
     from lakeq.maintain import MaintenanceReport
     from lakeq.refresh import RefreshReport
     from lakeq.snapshot import TableSnapshot
+    from lakeq.storage import SourceObject, Storage
 
+GROWTH = 3  # bytes written for a raw one at the most: all tables of a radar volume take 2.8
 NAMED = 5  # objects of an ingest that are named
 S3 = ("s3://", "s3a://", "s3n://")
 
@@ -46,34 +50,108 @@ def subject(dataset: str, objects: Sequence[object], site: str | Sequence[str]) 
     return f"ingest {' '.join([dataset, *given[:NAMED]])}{more}"
 
 
-def ingested(
-    run: Run, report: IngestReport, lake: IcebergLake, is_signed: Callable[[str], bool]
-) -> None:
-    """Settle an ingest: raw bytes read, Parquet written, and what S3 asks for them.
+class Ingest:
+    """An ingest on its way through the ledger: reserved batch by batch, settled with what it took.
 
     Raw objects on S3 cost egress where requests for them were signed; written files cost their
-    first month of storage where the warehouse is on S3.
+    first month of storage where the warehouse is on S3, and every signed request its price.
     """
-    book = run.ledger.book
-    remote = sum(o.size_bytes for o in report.objects if o.uri.startswith(S3))
-    lines = [
-        Line("ingest", report.bytes_read, len(report.objects)),
-        Line("convert", report.bytes_written, report.files),
-    ]
-    if remote:
-        signed = [o for o in report.objects if o.uri.startswith(S3) and is_signed(o.uri)]
-        billed = sum(o.size_bytes for o in signed)
-        lines.append(Line("egress", remote, None, cost.egress_cost_usd(billed, book)))
-    snapshots = lake.read(list(report.snapshots))
-    lines += _stored(snapshots, report.bytes_written, book)
-    objects = {o.uri: o.size_bytes for o in report.objects}
-    run.settle(
-        lines,
-        seconds=report.seconds,
-        tables=_at(report.snapshots),
-        raw_sizes=_raw_sizes(run.ledger, snapshots, report.snapshots, objects),
-        objects=objects,
-    )
+
+    def __init__(
+        self, run: Run, lake: IcebergLake, storage: Storage, tables: Collection[Table]
+    ) -> None:
+        self.run = run
+        self._lake = lake
+        self._storage = storage
+        self._tables = tuple(tables)
+        self._before = (storage.tally.requests, lake.tally.requests)
+        self._allowed: list[SourceObject] = []
+
+    def allow(self, sources: Sequence[SourceObject]) -> None:
+        """Set aside the most that a batch can cost; `BudgetRefused` where a budget lacks it."""
+        self.run.reserve_more(self._most(sources))
+        self._allowed += sources
+
+    def _most(self, sources: Sequence[SourceObject]) -> Decimal:
+        book = self.run.ledger.book
+        asked = quote.quote(
+            [source.size_bytes for source in sources],
+            book,
+            signed=[s.size_bytes for s in sources if self._is_ours(s.uri)],
+            warehouse_on_s3=self._lake.is_on_s3,
+            lake_bytes=GROWTH * sum(source.size_bytes for source in sources),
+        )
+        return cost.total([asked.once_usd, asked.month_usd])
+
+    def _is_ours(self, uri: str) -> bool:
+        return uri.startswith(S3) and self._storage.is_signed(uri, self._tables)
+
+    def settle(self, report: IngestReport) -> None:
+        """End the run: raw bytes read, Parquet written, and what S3 asks for both."""
+        ledger = self.run.ledger
+        lines = [
+            Line("ingest", report.bytes_read, len(report.objects)),
+            Line("convert", report.bytes_written, report.files),
+            *self._egress({o.uri: o.size_bytes for o in report.objects}),
+            *self._requests(),
+        ]
+        snapshots = self._lake.read(list(report.snapshots))
+        lines += _stored(snapshots, report.bytes_written, ledger.book)
+        objects = {o.uri: o.size_bytes for o in report.objects}
+        self.run.settle(
+            lines,
+            seconds=report.seconds,
+            tables=_at(report.snapshots),
+            raw_sizes=_raw_sizes(ledger, snapshots, report.snapshots, objects),
+            objects=objects,
+        )
+
+    def failed(self, error: BaseException) -> None:
+        """End the run by `error`: all that it was allowed to fetch counts as fetched."""
+        egress = self._egress({s.uri: s.size_bytes for s in self._allowed})
+        lines = [Line("ingest"), *egress, *self._requests()]
+        refused = isinstance(error, BudgetRefused) and not self._allowed
+        self.run.settle(lines, "refused" if refused else outcome_of(error), error=error)
+
+    def _egress(self, sizes: Mapping[str, int]) -> Iterator[Line]:
+        remote = {uri: size for uri, size in sizes.items() if uri.startswith(S3)}
+        if remote:
+            billed = sum(size for uri, size in remote.items() if self._is_ours(uri))
+            usd = cost.egress_cost_usd(billed, self.run.ledger.book)
+            yield Line("egress", sum(remote.values()), None, usd)
+
+    def _requests(self) -> Iterator[Line]:
+        raw, made = (
+            tally.requests.since(before)
+            for tally, before in zip(
+                (self._storage.tally, self._lake.tally), self._before, strict=True
+            )
+        )
+        both = raw.plus(made)
+        if both.gets + both.puts:
+            book = self.run.ledger.book
+            gets = cost.s3_requests_cost_usd(both.signed_gets, book)
+            puts = cost.s3_puts_cost_usd(both.signed_puts, book)
+            yield Line("request", None, both.gets + both.puts, cost.total([gets, puts]))
+
+
+@contextmanager
+def ingesting(
+    ledger: Ledger,
+    subject: str,
+    lake: IcebergLake,
+    storage: Storage,
+    tables: Collection[Table],
+) -> Iterator[Ingest]:
+    """An ingest that the block settles; an error that ends the block ends the run."""
+    ingest = Ingest(ledger.begin("ingest", subject), lake, storage, tables)
+    try:
+        if ledger.path.parent.is_dir():  # a budget that is overspent lets nothing be listed
+            ingest.run.reserve(Decimal(0))
+        yield ingest
+    except BaseException as error:
+        ingest.failed(error)
+        raise
 
 
 def maintained(

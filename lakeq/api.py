@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lakeq.named import NamedQuery
     from lakeq.planner import Plan
     from lakeq.query import Result
+    from lakeq.quote import Quote
     from lakeq.refresh import RefreshReport
     from lakeq.rerun import Rerun
     from lakeq.snapshot import SnapshotInfo, TableSnapshot
@@ -332,11 +333,36 @@ class Lake:
         if dry_run:
             return ingest()
         subject = _work_account.subject(dataset, objects, site or path_row)
-        with _work_account.recorded(self.ledger, "ingest", subject) as run:
-            report = ingest()
-            signed = partial(storage.is_signed, tables=tuple(described.tables.values()))
-            _work_account.ingested(run, report, self._iceberg, signed)
+        described_tables = described.tables.values()
+        with _work_account.ingesting(
+            self.ledger, subject, self._iceberg, storage, described_tables
+        ) as account:
+            report = ingest(allow=account.allow)
+            account.settle(report)
         return report
+
+    def quote(self, dry_run: IngestReport) -> Quote:
+        """What the ingest of a dry run costs, once and each month, and when it has paid back."""
+        from lakeq import quote
+        from lakeq.storage import Storage
+
+        dataset = self.catalog.dataset(dry_run.dataset, "the quote")
+        storage, described = Storage(self.settings), tuple(dataset.tables.values())
+        filled = {name for found in dry_run.objects for name in found.rows}
+        names = sorted(filled & set(self._iceberg.tables()))
+        signed = [
+            found.size_bytes
+            for found in dry_run.objects
+            if found.uri.startswith("s3://") and storage.is_signed(found.uri, described)
+        ]
+        return quote.expected(
+            dataset.name,
+            [found.size_bytes for found in dry_run.objects],
+            self.ledger,
+            self._iceberg.read(names),
+            signed=signed,
+            warehouse_on_s3=self._iceberg.is_on_s3,
+        )
 
     def maintain(
         self,

@@ -137,6 +137,12 @@ def s3_requests_cost_usd(requests: int, book: PriceBook | None = None) -> Decima
     return _exact(requests * book.get_usd_per_1000 / 1000)
 
 
+def s3_puts_cost_usd(requests: int, book: PriceBook | None = None) -> Decimal:
+    """What so many PUT, POST and LIST requests to S3 Standard cost whoever pays for them."""
+    book = book or prices()
+    return _exact(requests * book.put_usd_per_1000 / 1000)
+
+
 def egress_cost_usd(transferred_bytes: int, book: PriceBook | None = None) -> Decimal:
     """What so many bytes cost on their way out of the bucket's region to the internet."""
     book = book or prices()

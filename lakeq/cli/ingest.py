@@ -134,7 +134,8 @@ def ingest(
     before_compiling.append(lambda: click.echo(COMPILING, err=True))
     with Bar(visible=visible) as bar:
         region = _genomic(regions)
-        done = connect().ingest(
+        lake = connect()
+        done = lake.ingest(
             dataset,
             list(objects),
             site=site,
@@ -153,10 +154,13 @@ def ingest(
             progress=bar,
         )
     _print(done)
+    quote = lake.quote(done) if dry_run and report != "none" else None
     if report == "json":
-        click.echo(json.dumps(_facts(done)), err=True)
+        facts = _facts(done) | ({"quote": quote.to_dict()} if quote else {})
+        click.echo(json.dumps(facts), err=True)
     elif report == "text":
-        click.echo(neutral_lines(_told(done)), err=True)
+        told = _told(done) + (f"\n{quote}" if quote else "")
+        click.echo(neutral_lines(told), err=True)
 
 
 def _listed(names: str) -> list[str]:

@@ -54,14 +54,16 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     options: ReadOptions | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
+    allow: Callable[[Sequence[SourceObject]], None] | None = None,
 ) -> IngestReport:
     """Replace the rows of `objects` in the tables of `dataset` by what the objects hold now.
 
     `objects` are paths, URIs or globs, or a selection from the dataset's archive. `table_names`
     restricts the tables; `materialize` names virtual ones whose rows are written too. `panel` is a
     file or URI, "" for none, None to look for one (see `Panels.for_object`). `progress` is called
-    with an object's URI, its raw bytes read so far
-    and its raw bytes. Objects are committed in batches of 100. Raises what storage, format and
+    with an object's URI, its raw bytes read so far and its raw bytes. Objects are committed in
+    batches of 100; `allow` is shown each batch before it is read, and ends the ingest by raising.
+    Raises what storage, format and
     lake raise; nothing of the failing batch stays.
     """
     started = time.perf_counter()
@@ -75,6 +77,8 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     lake.prepare()
     with lake.session() as session:
         while batch:
+            if allow is not None:
+                allow(batch)
             job.run(batch, session)
             batch = list(islice(sources, BATCH_OBJECTS))
     return job.report(time.perf_counter() - started)

@@ -6,12 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lakeq import _work_account
 from lakeq.convert.report import IngestReport, ObjectReport
-from lakeq.ledger import Ledger, Run
+from lakeq.ledger import Ledger
 
 if TYPE_CHECKING:
     from lakeq.catalog import Dataset
@@ -36,11 +35,12 @@ class Books:
     ) -> None:
         self._ledger = ledger
         self._lake = lake
-        self._signed = partial(storage.is_signed, tables=tuple(dataset.tables.values()))
+        self._storage = storage
+        self._tables = tuple(dataset.tables.values())
         self._dataset = dataset.name
         self._clock = clock
         self._lock = threading.Lock()
-        self._run: Run | None = None
+        self._account: _work_account.Ingest | None = None
         self._begun = 0.0
         self._reports: list[ObjectReport] = []
         self._snapshots: dict[str, int] = {}
@@ -52,10 +52,11 @@ class Books:
         """Open an entry unless one is open; `BudgetRefused` when a budget is overspent."""
         with self._lock:
             self._close_if_due()
-            if self._run is None:
+            if self._account is None:
                 run = self._ledger.begin("ingest", f"ingest {self._dataset} by notification")
                 run.reserve(Decimal(0))
-                self._run, self._begun = run, self._clock()
+                self._account = _work_account.Ingest(run, self._lake, self._storage, self._tables)
+                self._begun = self._clock()
 
     def committed(self, batch: Batch, seconds: float) -> None:
         """Add what a commit brought in."""
@@ -77,8 +78,8 @@ class Books:
             self._settle()
 
     def _settle(self) -> None:
-        run, self._run = self._run, None
-        if run is None:
+        account, self._account = self._account, None
+        if account is None:
             return
         report = IngestReport(
             self._dataset,
@@ -91,4 +92,4 @@ class Books:
         self._reports, self._snapshots = [], {}
         self._files = self._written = 0
         self._seconds = 0.0
-        _work_account.ingested(run, report, self._lake, self._signed)
+        account.settle(report)

@@ -20,6 +20,7 @@ from lakeq.lake.pointers import Pointers, Stamp, split
 from lakeq.lake.side import Side, SideFiles, from_milliseconds, milliseconds
 from lakeq.lake.versions import Claim, Outdated, Version
 from lakeq.snapshot import DataFile, SnapshotInfo, TableSnapshot
+from lakeq.storage.tally import Tally
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +61,12 @@ class IcebergLake:
         self.folder = settings.lake
         self._pointers = Pointers(self.folder)
         self._side_files = SideFiles(self.folder)
+        self.tally = Tally()  # requests to the warehouse, where that is on S3
+
+    @property
+    def is_on_s3(self) -> bool:
+        """Whether the lake keeps its files on S3, or will."""
+        return (self._pointers.warehouse() or self._settings.warehouse).startswith("s3")
 
     # Reading: none of this imports PyIceberg, pyarrow or numpy while snapshots are unchanged.
 
@@ -158,8 +165,8 @@ class IcebergLake:
         from lakeq.lake.io import WarehouseIO
 
         if session is None:
-            return WarehouseIO(self._settings.s3)
-        return WarehouseIO(self._settings.s3, session.record)
+            return WarehouseIO(self._settings.s3, tally=self.tally)
+        return WarehouseIO(self._settings.s3, session.record, self.tally)
 
     def versions(self, dataset: str, uris: Collection[str]) -> dict[str, Version]:
         """The versions of raw objects that the lake holds, of those among `uris` that it knows."""

@@ -23,6 +23,7 @@ from lakeq.lake.pointers import Checksum, os_error
 if TYPE_CHECKING:
     from lakeq.config import S3Settings
     from lakeq.storage.s3 import Buckets
+    from lakeq.storage.tally import Tally
 
 
 class WarehouseIO(FileIO):
@@ -33,10 +34,14 @@ class WarehouseIO(FileIO):
     """
 
     def __init__(
-        self, settings: S3Settings, record: Callable[[str], None] = lambda _path: None
+        self,
+        settings: S3Settings,
+        record: Callable[[str], None] = lambda _path: None,
+        tally: Tally | None = None,
     ) -> None:
         super().__init__({})
         self._settings = settings
+        self._tally = tally
         self._record = record
         self.written: list[str] = []
         self.sums: dict[str, Checksum] = {}
@@ -45,7 +50,7 @@ class WarehouseIO(FileIO):
     def _buckets(self) -> Buckets:
         from lakeq.storage.s3 import Buckets
 
-        return Buckets(self._settings)
+        return Buckets(self._settings, self._tally)
 
     def new_input(self, location: str) -> InputFile:
         """A file to read; PyIceberg's entry."""

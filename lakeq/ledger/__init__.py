@@ -240,6 +240,28 @@ class Run:
             raise refusal
         self._path = path
 
+    def reserve_more(self, usd: Decimal) -> None:
+        """Set aside `usd` on top of what is; `BudgetRefused` where a budget lacks it."""
+        if self._path is None:
+            self.reserve(usd)
+            return
+        refusal = self.ledger.attempt(
+            self._path, lambda c: self._reserve_more(c, usd), must=self.is_budgeted
+        )
+        if isinstance(refusal, BudgetRefused):
+            raise refusal
+
+    def _reserve_more(self, connection: sqlite3.Connection, usd: Decimal) -> BudgetRefused | None:
+        for spent in self.ledger.spent(connection, self.started):
+            if cost.total([spent.usd, spent.reserved, usd]) > spent.budget.usd:
+                return _refusal(spent, usd)
+        query = "SELECT usd FROM reservations WHERE run = ?"
+        row = connection.execute(query, (self.id,)).fetchone()
+        held = cost.total([Decimal(str(row[0])) if row else Decimal(0), usd])
+        update = "UPDATE reservations SET usd = ? WHERE run = ?"
+        connection.execute(update, (store.plain(held), self.id))
+        return None
+
     def _reserve(self, connection: sqlite3.Connection, usd: Decimal) -> BudgetRefused | None:
         reclaim(connection)
         for spent in self.ledger.spent(connection, self.started):

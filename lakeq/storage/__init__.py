@@ -26,6 +26,7 @@ from lakeq.errors import (
     StorageUnavailable,
     UsageError,
 )
+from lakeq.storage.tally import Tally
 
 if TYPE_CHECKING:
     from lakeq.catalog import Table
@@ -79,10 +80,14 @@ class SourceObject:
 
 
 class Storage:
-    """All the places that objects are read from, reached as `settings.s3` says."""
+    """All the places that objects are read from, reached as `settings.s3` says.
+
+    `tally` counts the requests to S3.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.tally = Tally()
 
     def is_signed(self, uri: str, tables: Collection[Table]) -> bool:
         """Whether requests for an s3:// object of `tables` are signed, so that they are ours."""
@@ -93,7 +98,7 @@ class Storage:
     def _buckets(self) -> Buckets:
         from lakeq.storage.s3 import Buckets
 
-        return Buckets(self._settings.s3)
+        return Buckets(self._settings.s3, self.tally)
 
     @cached_property
     def _web(self) -> Web:

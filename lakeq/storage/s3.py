@@ -31,6 +31,7 @@ from lakeq.storage import (
 if TYPE_CHECKING:
     from lakeq.catalog import Access, Table
     from lakeq.config import S3Settings
+    from lakeq.storage.tally import Tally
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
@@ -98,10 +99,14 @@ class _Pin:
 
 
 class Buckets:
-    """S3 as `settings` reach it; each way of access to each region has one client."""
+    """S3 as `settings` reach it; each way of access to each region has one client.
 
-    def __init__(self, settings: S3Settings) -> None:
+    `tally` counts the requests.
+    """
+
+    def __init__(self, settings: S3Settings, tally: Tally | None = None) -> None:
         self._settings = settings
+        self._tally = tally
         self._clients: dict[tuple[bool, str], Any] = {}
 
     def source(
@@ -260,7 +265,10 @@ class Buckets:
         session = self._session()
         if not anonymous:
             redact.remember_session(session)
-        return session.client("s3", region_name=region, endpoint_url=endpoint, config=config)
+        client = session.client("s3", region_name=region, endpoint_url=endpoint, config=config)
+        if self._tally is not None:
+            self._tally.watch(client, signed=not anonymous)
+        return client
 
 
 def _source(

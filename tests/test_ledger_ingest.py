@@ -1,0 +1,125 @@
+"""Ingests in the ledger and in budgets: what S3 asks for, counted by a witness on the way."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import lakeq
+from examples.make_cohort import MadeCohort
+from lakeq import config, convert, cost
+from lakeq.api import Lake
+from lakeq.errors import BadSource, BudgetRefused
+from tests.support.counting_proxy import CountingProxy, counting_proxy
+from tests.support.ledgers import check, lines, spent
+from tests.support.s3 import S3
+
+BOOK = cost.prices()
+PUTS = ("PUT", "POST")
+
+
+def on_s3(folder: Path, url: str, bucket: str, **options: object) -> Lake:
+    """A lake whose files lie in `bucket`, asked by way of `url`."""
+    given = {"warehouse": f"s3://{bucket}/lake", "s3_endpoint_url": url, "s3_anon": False}
+    return lakeq.connect(folder / "lake", **given, **options)
+
+
+def by_kind(folder: Path) -> dict[str, dict[str, object]]:
+    return {str(line["kind"]): line for line in lines(folder / "lake" / "ledger.db")}
+
+
+def priced(proxy: CountingProxy) -> tuple[int, int]:
+    """Requests at the price of a GET, and of a PUT; a DELETE is free."""
+    puts = [r for r in proxy.requests if r.method in PUTS or "list-type" in r.query]
+    gets = [r for r in proxy.requests if r.method in ("GET", "HEAD") and r not in puts]
+    return len(gets), len(puts)
+
+
+@pytest.mark.usefixtures("aws_credentials")
+def test_an_ingest_is_entered_with_its_requests_its_way_out_and_its_first_month(
+    tmp_path: Path, made_cohort: MadeCohort, s3: S3
+) -> None:
+    bucket = s3.bucket()
+    uri = s3.put(bucket, "cohort.vcf.gz", made_cohort.vcf)
+    with counting_proxy(s3.endpoint_url) as proxy:
+        done = on_s3(tmp_path, proxy.url, bucket).ingest("thousand_genomes", [uri], panel="")
+        gets, puts = priced(proxy)
+    found, size = by_kind(tmp_path), made_cohort.vcf.stat().st_size
+    assert set(found) == {"ingest", "convert", "egress", "request", "storage"}
+    usd = {kind: Decimal(str(line["usd"])) for kind, line in found.items()}
+    assert found["egress"]["bytes"] == size
+    assert usd["egress"] == size * BOOK.egress_usd_per_gb / 10**9
+    assert found["storage"]["bytes"] == done.bytes_written == found["convert"]["bytes"]
+    assert usd["storage"] == done.bytes_written * BOOK.storage_usd_per_gb_month / 10**9
+    assert found["request"]["count"] == gets + puts
+    assert usd["request"] == (gets * BOOK.get_usd_per_1000 + puts * BOOK.put_usd_per_1000) / 1000
+    assert usd["ingest"] == usd["convert"] == 0
+    check(tmp_path / "lake" / "ledger.db")
+
+
+def test_objects_whose_owner_pays_cost_nothing_and_are_counted(
+    tmp_path: Path, made_cohort: MadeCohort, s3: S3
+) -> None:
+    bucket = s3.bucket()
+    uri = s3.put(bucket, "cohort.vcf.gz", made_cohort.vcf)
+    s3.client.put_object_acl(Bucket=bucket, Key="cohort.vcf.gz", ACL="public-read")
+    lake = lakeq.connect(tmp_path / "lake", s3_endpoint_url=s3.endpoint_url, s3_anon=True)
+    lake.ingest("thousand_genomes", [uri], panel="")
+    found = by_kind(tmp_path)
+    assert found["egress"]["bytes"] == made_cohort.vcf.stat().st_size
+    assert int(str(found["request"]["count"])) >= 2
+    assert {line["usd"] for line in found.values()} == {"0"}
+    assert "storage" not in found  # on a disk
+
+
+@pytest.mark.usefixtures("aws_credentials")
+def test_an_ingest_that_a_budget_cannot_hold_reads_nothing(
+    tmp_path: Path, made_cohort: MadeCohort, s3: S3
+) -> None:
+    uri = s3.put(s3.bucket(), "cohort.vcf.gz", made_cohort.vcf)
+    options = {"budget": [{"usd": "0.01"}], "prices": {"egress_usd_per_gb": "100000"}}
+    with counting_proxy(s3.endpoint_url) as proxy:
+        settings = {"lake": tmp_path / "lake", "s3_endpoint_url": proxy.url, "s3_anon": False}
+        lake = Lake(config.load({**settings, **options}))
+        with pytest.raises(BudgetRefused, match=r"this would cost up to .* of \$0.01"):
+            lake.ingest("thousand_genomes", [uri], panel="")
+        assert [r.method for r in proxy.requests] == ["HEAD"]  # its size
+    (line,) = (each for each in lines(tmp_path / "lake" / "ledger.db") if each["kind"] == "ingest")
+    assert line["outcome"] == "refused"
+
+
+@pytest.mark.usefixtures("aws_credentials")
+def test_a_budget_ends_an_ingest_between_two_batches_and_keeps_the_first(
+    tmp_path: Path, made_cohort: MadeCohort, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "BATCH_OBJECTS", 1)
+    bucket, size = s3.bucket(), made_cohort.vcf.stat().st_size
+    uris = [s3.put(bucket, f"{name}.vcf.gz", made_cohort.vcf) for name in "abc"]
+    per_gb = Decimal(10**9) / size  # a dollar for each object
+    prices = {"egress_usd_per_gb": str(per_gb), "get_usd_per_1000": "0"}
+    settings = {"lake": tmp_path / "lake", "s3_endpoint_url": s3.endpoint_url, "s3_anon": False}
+    lake = Lake(config.load({**settings, "budget": [{"usd": "2.5"}], "prices": prices}))
+    with pytest.raises(BudgetRefused):
+        lake.ingest("thousand_genomes", uris, panel="")
+    snapshot = lake.table("thousand_genomes.variants").snapshot
+    assert snapshot is not None
+    assert {file.source for file in snapshot.files} == set(uris[:2])
+    assert abs(spent(tmp_path / "lake" / "ledger.db") - 2) < Decimal("0.0001")
+    check(tmp_path / "lake" / "ledger.db")
+
+
+@pytest.mark.usefixtures("aws_credentials")
+def test_an_ingest_that_fails_owes_what_it_may_have_fetched(
+    tmp_path: Path, made_cohort: MadeCohort, s3: S3
+) -> None:
+    data = made_cohort.vcf.read_bytes()
+    uri = s3.put(s3.bucket(), "cut.vcf.gz", data[: len(data) // 2])
+    lake = lakeq.connect(tmp_path / "lake", s3_endpoint_url=s3.endpoint_url, s3_anon=False)
+    with pytest.raises(BadSource):
+        lake.ingest("thousand_genomes", [uri], panel="")
+    found = by_kind(tmp_path)
+    assert found["ingest"]["outcome"] == "failed"
+    assert found["ingest"]["bytes"] is None  # not known
+    assert Decimal(str(found["egress"]["usd"])) == (len(data) // 2) * BOOK.egress_usd_per_gb / 10**9
