@@ -27,6 +27,7 @@ DIRECTIVES: Mapping[str, tuple[str, str]] = {  # what each matches, and its unit
     "%S": (r"\d{2}", "second"),
 }
 MAX_PREFIXES = 200_000  # 1,000 sites for half a year; more is a slip of the pen
+_OPTIONS = {"--site": {"site"}, "--path-row": {"path", "row"}}  # of the command, and their fields
 _FIELD = re.compile(r"\{([a-z][a-z0-9_]*)(?::([^{}]*))?\}")
 _DAY = timedelta(days=1)
 _STEPS = {"day": _DAY, "hour": timedelta(hours=1)}
@@ -154,7 +155,8 @@ class KeyTemplate:
         start, stop = self._head(wanted)
         depth = sum(isinstance(part, _Field) for part in self._parts[:stop])
         if not depth:
-            options = [f"--{name}" for name in self.fields] + (["--from"] if self.timed else [])
+            options = [o for o, names in _OPTIONS.items() if names <= set(self.fields)]
+            options += ["--from"] if self.timed else []
             what = "nothing narrows down which objects of the archive are meant"
             raise UsageError(what, self.text, f"say {' or '.join(options)}")
         seen = set()

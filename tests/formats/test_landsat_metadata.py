@@ -201,3 +201,69 @@ def test_a_missing_group_is_named(tmp_path: Path, group: str) -> None:
     path = spoiled(tmp_path, without_group(group))
     with pytest.raises(BadSource, match=group):
         lakeq.connect(tmp_path / "lake").ingest("landsat.scenes", [path])
+
+
+def product_of(product: str) -> Path:
+    """The MTL file of a real product, as text or XML."""
+    found = [p for p in MTL if p.name.startswith(product)]
+    if not found:
+        pytest.skip("no real data")
+    return min(found, key=lambda path: path.suffix != ".txt")
+
+
+def test_a_polar_scene_has_no_utm_zone_and_no_surface_temperature(lake: Lake) -> None:
+    row = scene(lake, product_of("LC08_L2SR_099120"))
+    assert (row["epsg"], row["utm_zone"]) == (3031, None)
+    assert not any(asset["name"].startswith("ST_") for asset in row["assets"])
+    assert -83 < row["bbox"]["ymin"] < row["bbox"]["ymax"] < -79
+
+
+def test_a_southern_scene_has_a_northern_zone_and_negative_northing(lake: Lake) -> None:
+    row = scene(lake, product_of("LC08_L2SP_001062"))
+    assert (row["epsg"], row["utm_zone"]) == (32620, 20)
+    assert row["y_origin_m"] < 0
+    assert -5 < row["bbox"]["ymin"] < row["bbox"]["ymax"] < 0
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("c2/level-2/*/LC08_L2SP_008059*_SR_stac.json", (8, 59)),  # wrs_path "8"
+        ("stac/LC08_L2SP_028030*.json", (28, 30)),  # wrs_path "028"
+    ],
+)
+def test_paths_are_numbers_however_they_are_written(
+    lake: Lake, name: str, place: tuple[int, int]
+) -> None:
+    path = next(iter(real_files(f"landsat/{name}")), None)
+    if path is None:
+        pytest.skip("no real data")
+    row = scene(lake, path)
+    assert (row["path"], row["row"]) == place
+
+
+def test_every_generation_of_sensors_and_collections_is_read(lake: Lake) -> None:
+    found = {
+        (row["platform"], row["sensor"], row["collection"], row["processing_level"])
+        for row in (scene(lake, path) for path in MTL)
+    }
+    if not found:
+        pytest.skip("no real data")
+    wanted = {
+        ("LANDSAT_1", "MSS", 2, "L1GS"),
+        ("LANDSAT_5", "TM", 2, "L2SP"),
+        ("LANDSAT_7", "ETM", 2, "L2SP"),
+        ("LANDSAT_8", "OLI_TIRS", 0, "L1T"),
+        ("LANDSAT_8", "OLI_TIRS", 1, "L1TP"),
+        ("LANDSAT_8", "OLI_TIRS", 2, "L2SR"),
+    }
+    assert wanted <= found
+
+
+def test_assets_of_a_product_alone_lie_in_the_public_bucket(lake: Lake) -> None:
+    row = scene(lake, product_of("LE07_L2SP_021030"))
+    folder = "s3://usgs-landsat/collection02/level-2/standard/etm/2010/021/030/"
+    assert row["folder"] == f"{folder}{row['product_id']}/"
+    uris = {asset["name"]: asset["uri"] for asset in row["assets"]}
+    assert uris["SR_B4"] == f"{row['folder']}{row['product_id']}_SR_B4.TIF"
+    assert all(asset["size_bytes"] is None for asset in row["assets"])
