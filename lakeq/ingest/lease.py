@@ -69,10 +69,10 @@ class Lease:
     def check(self) -> None:
         """Raise `LeaseLost` when the work is to end."""
         now = self.clock()
-        if now >= self.begun + self.max_runtime_s:
+        margin = min(MARGIN_S, self.visibility_s / 10)
+        if now >= self.begun + self.max_runtime_s - margin:
             what = f"the work takes longer than the {self.max_runtime_s:,.0f} s that it may"
             raise LeaseLost(what, self.what, "see --max-runtime")
-        margin = min(MARGIN_S, self.visibility_s / 10)
         if self._over or now >= self._until - margin:
             raise LeaseLost("the lease was lost", self.what, "another worker may have it")
 

@@ -150,23 +150,29 @@ class Store:
     def _read(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         if not self.path.exists():
             return []
-        return self._connection().execute(sql, values).fetchall()
+        try:
+            return self._connection().execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection()
+        connection = None
         try:
+            connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
             yield connection
-        except sqlite3.Error as error:
-            if connection.in_transaction:
+            connection.commit()
+        except BaseException as error:
+            if connection is not None and connection.in_transaction:
                 connection.rollback()
-            what = f"the ingest's own file cannot be written: {error}"
-            raise StorageUnavailable(what, str(self.path), "make room, or try again") from error
-        except BaseException:
-            connection.rollback()
+            if isinstance(error, sqlite3.Error):
+                raise self._explained(error) from error
             raise
-        connection.commit()
+
+    def _explained(self, error: sqlite3.Error) -> StorageUnavailable:
+        what = f"the disk is full or the ingest's own file is locked: {error}"
+        return StorageUnavailable(what, str(self.path), "make room, or try again")
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

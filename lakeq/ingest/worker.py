@@ -109,8 +109,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped; raises what no waiting mends, such as a queue that is not there."""
-        if self._dead_letters is None:
-            self._dead_letters = self.queue.dead_letters
+        self._persist(self._ask_queue)
         heart = self._heart = Heart(min(1.0, self._pace.interval_s / 4))
         threads = [
             threading.Thread(target=self._work, name=f"ingest-{number}", daemon=True)
@@ -123,6 +122,11 @@ class Worker:
         finally:
             self._stop.set()
             self._finish(heart, threads)
+
+    def _ask_queue(self) -> None:
+        """What the queue says of its dead letters; `NotFound` when there is no such queue."""
+        if self._dead_letters is None:
+            self._dead_letters = self.queue.dead_letters
 
     # Receiving
 

@@ -5,30 +5,16 @@ from __future__ import annotations
 import random
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from lakeq import formats
 from lakeq.ingest.messages import Event
 from lakeq.storage import Storage, local_source
-from tests.lake_formats import FOLDER
-from tests.support.aws import Aws
 from tests.support.ingest import Chain, expected, statuses
 
 
-@pytest.fixture(autouse=True)
-def _marks(monkeypatch: pytest.MonkeyPatch, aws_credentials: None) -> None:
-    monkeypatch.setattr(formats, "__path__", [*formats.__path__, FOLDER])
-
-
-@pytest.fixture
-def chain(aws: Aws, tmp_path: Path) -> Chain:
-    return Chain.made(aws, tmp_path)
-
-
 @pytest.mark.parametrize("count", [50, pytest.param(200, marks=pytest.mark.soak)])
-def test_S1_duplicates_in_any_order_are_read_once(chain: Chain, count: int) -> None:
+def test_s01_duplicates_in_any_order_are_read_once(chain: Chain, count: int) -> None:
     """Each object has 5 messages, shuffled, for two workers."""
     for number in range(count):
         chain.put(f"a/{number}")
@@ -46,7 +32,7 @@ def test_S1_duplicates_in_any_order_are_read_once(chain: Chain, count: int) -> N
     assert chain.depth() == chain.depth(chain.dead_url) == 0
 
 
-def test_S2_two_equal_events_in_one_batch_and_in_two_at_once(chain: Chain) -> None:
+def test_s02_two_equal_events_in_one_batch_and_in_two_at_once(chain: Chain) -> None:
     event = chain.put("a")
     ingester = chain.ingester()
     assert sorted(statuses(ingester([event, event]))) == ["committed", "duplicate"]
@@ -69,7 +55,7 @@ def test_S2_two_equal_events_in_one_batch_and_in_two_at_once(chain: Chain) -> No
     assert chain.rows() == expected({"a": (1, 3), "b": (1, 3)})
 
 
-def test_S2_one_of_two_that_both_converted_takes_place(
+def test_s02_one_of_two_that_both_converted_takes_place(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the courtesy of waiting both read the object; the commit lets one of them in."""
@@ -96,7 +82,7 @@ def test_S2_one_of_two_that_both_converted_takes_place(
     assert chain.leftovers() == set()
 
 
-def test_S16_an_overwritten_object_whose_events_come_the_other_way_round(chain: Chain) -> None:
+def test_s16_an_overwritten_object_whose_events_come_the_other_way_round(chain: Chain) -> None:
     first = replace(chain.put("a", 1), sequencer="0055AED6DCD90281E5")
     second = replace(chain.put("a", 2), sequencer="0055AED6DCD90281E6")
     ingester = chain.ingester()
@@ -107,7 +93,7 @@ def test_S16_an_overwritten_object_whose_events_come_the_other_way_round(chain: 
     assert chain.rows() == expected({"a": (2, 3)})
 
 
-def test_S16_without_sequencers_what_S3_has_now_decides(chain: Chain) -> None:
+def test_s16_without_sequencers_what_S3_has_now_decides(chain: Chain) -> None:
     first, second = chain.put("a", 1), chain.put("a", 2)
     ingester = chain.ingester()
     assert statuses(ingester([second])) == ["committed"]
@@ -116,7 +102,7 @@ def test_S16_without_sequencers_what_S3_has_now_decides(chain: Chain) -> None:
     assert chain.rows() == expected({"a": (2, 3)})
 
 
-def test_S18_an_object_that_was_deleted_before_it_was_read(chain: Chain) -> None:
+def test_s18_an_object_that_was_deleted_before_it_was_read(chain: Chain) -> None:
     created = chain.put("a")
     removed = chain.delete("a")
     ingester = chain.ingester()
@@ -129,7 +115,7 @@ def test_S18_an_object_that_was_deleted_before_it_was_read(chain: Chain) -> None
 
 
 @pytest.mark.parametrize(("deleted", "left"), [("remove", 0), ("keep", 3)])
-def test_S19_a_deleted_object_and_its_rows(chain: Chain, deleted: str, left: int) -> None:
+def test_s19_a_deleted_object_and_its_rows(chain: Chain, deleted: str, left: int) -> None:
     chain.put("a")
     ingester = chain.ingester(deleted=deleted)
     chain.work(ingester=ingester)
@@ -142,7 +128,7 @@ def test_S19_a_deleted_object_and_its_rows(chain: Chain, deleted: str, left: int
     assert chain.depth() == chain.depth(chain.dead_url) == 0
 
 
-def test_S19_a_deletion_that_is_not_true_removes_nothing(chain: Chain) -> None:
+def test_s19_a_deletion_that_is_not_true_removes_nothing(chain: Chain) -> None:
     created = chain.put("a")
     ingester = chain.ingester()
     ingester([created])
@@ -152,9 +138,9 @@ def test_S19_a_deletion_that_is_not_true_removes_nothing(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1), (1, 0, 2)])
-def test_S20_three_versions_of_one_key(aws: Aws, tmp_path: Path, order: tuple[int, ...]) -> None:
+def test_s20_three_versions_of_one_key(chain: Chain, order: tuple[int, ...]) -> None:
     """moto's events name no version and no sequencer; those here do, as AWS's."""
-    chain = Chain.made(aws, tmp_path, versioned=True)
+    chain.version()
     events = [replace(chain.put("a", n + 1), sequencer=f"0A{n}") for n in range(3)]
     assert all(event.version_id for event in events)
     ingester = chain.ingester()
@@ -187,7 +173,7 @@ KEYS = [
 ]
 
 
-def test_S21_keys_of_every_kind(chain: Chain) -> None:
+def test_s21_keys_of_every_kind(chain: Chain) -> None:
     """Told by S3 and SNS themselves; each becomes rows under its own name."""
     for number, key in enumerate(KEYS):
         chain.put(key, data=f"{number} 1 0\n".encode())
@@ -199,7 +185,7 @@ def test_S21_keys_of_every_kind(chain: Chain) -> None:
     assert chain.work()["committed"] == 0
 
 
-def test_S21_a_key_with_a_newline(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s21_a_key_with_a_newline(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     """moto stores no such key, so the bytes are a file's here, under the key's own URI."""
     path = chain.folder / "object"
     path.write_bytes(b"n 1 0\n")

@@ -48,20 +48,20 @@ class Chain:
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @classmethod
-    def made(
-        cls, aws: Aws, folder: Path, *, versioned: bool = False, receives: int = MAX_RECEIVES
-    ) -> Chain:
+    def made(cls, aws: Aws, folder: Path, *, receives: int = MAX_RECEIVES) -> Chain:
         """A new chain for the format `marks`; nothing is in its bucket."""
         bucket, topic, dead = aws.s3.bucket(), aws.topic(), aws.queue()
-        if versioned:
-            aws.s3.client.put_bucket_versioning(
-                Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
-            )
         policy = {"deadLetterTargetArn": aws.queue_arn(dead), "maxReceiveCount": receives}
         url = aws.queue(RedrivePolicy=json.dumps(policy))
         aws.subscribe(topic, url)
         notify(aws, bucket, topic)
         return cls(aws, folder, bucket, topic, url, dead, marks.dataset(bucket, (topic,)))
+
+    def version(self) -> None:
+        """Let the bucket keep the versions of its objects."""
+        self.aws.s3.client.put_bucket_versioning(
+            Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"}
+        )
 
     @property
     def settings(self) -> Settings:
