@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REASON = "reason"  # the attribute of a dead letter
 MAX_REASON = 1000
-WAIT_S = 20  # of a long poll, the most there is
+WAIT_S = 10  # of a long poll; the one that is open when a worker is stopped has to end first
 _MISSING = ("QueueDoesNotExist", "NonExistentQueue")
 
 

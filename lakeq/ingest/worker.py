@@ -93,6 +93,7 @@ class Worker:
         self._pace = pace or Pace()
         self._dead_letters = dead_letters
         self._stop = threading.Event()
+        self._stopped = 0.0
         self._tasks: queues.SimpleQueue[_Task | None] = queues.SimpleQueue()
         self._active: dict[str, _Task] = {}
         self._lock = threading.Lock()
@@ -100,6 +101,7 @@ class Worker:
 
     def stop(self) -> None:
         """Receive nothing more; what is being worked on may end, for a while."""
+        self._stopped = self._stopped or time.monotonic()
         self._stop.set()
 
     @property
@@ -120,7 +122,7 @@ class Worker:
         try:
             self._receive(heart)
         finally:
-            self._stop.set()
+            self.stop()
             self._finish(heart, threads)
 
     def _ask_queue(self) -> None:
@@ -151,6 +153,8 @@ class Worker:
                 self._take(message, heart)
             if not got and self._pace.drain and self._is_drained():
                 return
+            if not got and not self._pace.wait_s:  # without a long poll, ask at times
+                self._stop.wait(_IDLE_S)
 
     def _room(self) -> int:
         """How many more messages may be worked on, at most 10; waits a moment for the first."""
@@ -238,7 +242,7 @@ class Worker:
             answer,
             extra={
                 "told": {
-                    "message": task.message.identifier,
+                    "id": task.message.identifier,
                     "receives": task.message.receives,
                     "objects": [f.uri if isinstance(f, Event) else "" for f in task.found][:10],
                     "outcomes": [outcome.status for outcome in task.outcomes][:10],
@@ -360,7 +364,7 @@ class Worker:
 
     def _finish(self, heart: Heart, threads: Sequence[threading.Thread]) -> None:
         """Let what is being worked on end, for a while; give the rest back."""
-        until = time.monotonic() + self._pace.grace_s
+        until = self._stopped + self._pace.grace_s
         self._return_waiting()
         for _ in threads:
             self._tasks.put(None)

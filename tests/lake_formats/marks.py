@@ -58,7 +58,7 @@ def read(
         while piece := stream.read(PIECE_BYTES):
             data += piece
             context.progress(len(data))
-    schema = types.arrow_schema(tables["rows"])
+    schema = types.arrow_schema(tables["rows"])  # columns that only the catalog has are NULL
     rows = []
     for number, line in enumerate(data.decode().splitlines()):
         if line == "!fail":
