@@ -50,8 +50,13 @@ def told_again(chain: Chain) -> None:
                 message.visible_at = 0
 
 
+HARDEST = ("between convert and commit", "after commit before delete")  # the others are soak
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", [p if p in HARDEST else pytest.param(p, marks=pytest.mark.soak) for p in POINTS]
+)
 def test_s03_killed_at_a_step(chain: Chain, nest: Nursery, point: str) -> None:
     count, kills = 4, 0
     for number in range(count):
