@@ -426,7 +426,8 @@ class Lake:
         report = verify.verify(self._iceberg, tables, progress=progress)
         if not repair:
             return report
-        return verify.repair(self._iceberg, Storage(self.settings), self.catalog, report)
+        again = partial(self.refresh, force=True)
+        return verify.repair(self._iceberg, Storage(self.settings), self.catalog, report, again)
 
     def _upkept(self, name: str) -> list[Table]:
         """The tables that a name means to the upkeep, hidden ones of a dataset included."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -162,16 +162,26 @@ def _hurt(name: str, file: Listed, checked: Checked) -> Finding:
 
 
 def repair(
-    lake: IcebergLake, storage: Storage, catalog: Catalog, report: VerifyReport
+    lake: IcebergLake,
+    storage: Storage,
+    catalog: Catalog,
+    report: VerifyReport,
+    refresh: Callable[[str], object],
 ) -> VerifyReport:
-    """Mend what `report` found: objects ingested again, one commit per dataset; orphans deleted.
+    """Mend what `report` found: objects are ingested again, slices made again by `refresh`.
 
-    A finding whose objects cannot be read stays, with the reason as its outcome.
+    Objects are read with the options of the ingest that brought them. Orphans are deleted. A
+    finding whose objects cannot be read stays, with the reason as its outcome.
     """
     done: dict[Finding, str] = {}
-    for dataset, found in _by_dataset(report.findings).items():
+    lost = [f for f in report.findings if f.problem not in (ORPHAN, METADATA, OLD) and f.sources]
+    slices = [f for f in lost if catalog.table(f.table, "the repair").query]
+    for dataset, found in _by_dataset(f for f in lost if f not in slices).items():
         outcome = _again(lake, storage, catalog, dataset, found)
         done.update(dict.fromkeys(found, outcome))
+    for name in dict.fromkeys(finding.table for finding in slices):  # they read what was mended
+        outcome = _refreshed(lake, name, refresh)
+        done.update((finding, outcome) for finding in slices if finding.table == name)
     orphans = [finding for finding in report.findings if finding.problem == ORPHAN]
     lake.delete_paths(finding.path for finding in orphans)
     done.update(dict.fromkeys(orphans, DELETED))
@@ -179,12 +189,21 @@ def repair(
     return replace(report, findings=findings)
 
 
-def _by_dataset(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+def _by_dataset(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
     found: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
-        if finding.problem not in (ORPHAN, METADATA, OLD) and finding.sources:
-            found[finding.table.partition(".")[0]].append(finding)
+        found[finding.table.partition(".")[0]].append(finding)
     return found
+
+
+def _refreshed(lake: IcebergLake, name: str, refresh: Callable[[str], object]) -> str:
+    """Make a slice again; returns what came of it."""
+    try:
+        lake.salvage(name)
+        refresh(name)
+    except LakeqError as error:
+        return f"not repaired: {error.what}"
+    return REPAIRED
 
 
 def _again(
@@ -208,7 +227,19 @@ def _again(
         if samples is not None and samples.qualified in tables:
             return "not repaired: the numbers of samples cannot be told from objects; restore it"
         names = [table.partition(".")[2] for table in tables]
-        convert.ingest(lake, storage, known, sources, table_names=names)
+        for way, objects in _by_way(lake.ways(dataset), sources).items():
+            options, panel = convert.decoded_way(way) if way else (None, None)
+            convert.ingest(
+                lake, storage, known, objects, table_names=names, panel=panel, options=options
+            )
     except LakeqError as error:
         return f"not repaired: {error.what}"
     return REPAIRED
+
+
+def _by_way(ways: Mapping[str, str], sources: Sequence[str]) -> dict[str, list[str]]:
+    """The objects by the options that they were ingested with; "" where none were kept."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for source in sources:
+        found[ways.get(source, "")].append(source)
+    return found

@@ -151,6 +151,41 @@ def test_what_cannot_be_ingested_again_is_told_with_the_reason(
     assert finding.outcome.startswith("not repaired: no file")
 
 
+def test_a_repair_reads_objects_as_the_ingest_did(tmp_path: Path, made_cohort: MadeCohort) -> None:
+    """The rows of a region and of some samples come back, and no others."""
+    place = "thousand_genomes"
+    counts = {n: f"select count(*) from {place}.{n}" for n in ("variants", "calls")}
+    whole = lakeq.connect(tmp_path / "whole")
+    whole.ingest(place, [made_cohort.vcf], panel=made_cohort.panel)
+    ((contig, low, high),) = whole.sql(
+        f"select any_value(contig), min(pos), max(pos) from {place}.variants"
+    ).rows()
+    (sample,) = whole.sql(f"select max(sample) from {place}.calls").rows()[0]
+    lake = lakeq.connect(tmp_path / "lake")
+    region = f"{contig}:{low}-{(low + high) // 2}"  # type: ignore[operator]  # numbers
+    chosen = {"region": region, "samples": [str(sample)], "panel": made_cohort.panel}
+    lake.ingest(place, [made_cohort.vcf], **chosen)  # type: ignore[arg-type]  # as it takes them
+    before = {name: lake.sql(sql).rows() for name, sql in counts.items()}
+    assert all(rows[0][0] > 0 for rows in before.values())  # type: ignore[operator]  # numbers
+    assert before != {name: whole.sql(sql).rows() for name, sql in counts.items()}
+    for name in counts:
+        for file in lake.table(f"thousand_genomes.{name}").snapshot.files:  # type: ignore[union-attr]  # it is there
+            Path(file.path).unlink()
+    report = lake.verify(repair=True)
+    assert {finding.outcome for finding in report.findings} == {"repaired"}
+    assert {name: lake.sql(sql).rows() for name, sql in counts.items()} == before
+
+
+def test_a_damaged_slice_is_made_again(own: Lake) -> None:
+    own.refresh("thousand_genomes.variants_clinvar")
+    before = own.sql("select * from thousand_genomes.variants_clinvar order by all").rows()
+    flip(data_file(own, "thousand_genomes.variants_clinvar"), 4000)
+    report = own.verify(repair=True)
+    assert [finding.outcome for finding in report.findings] == ["repaired"]
+    assert own.sql("select * from thousand_genomes.variants_clinvar order by all").rows() == before
+    assert {finding.problem for finding in own.verify().findings} == {"old"}  # for time travel
+
+
 def test_files_that_no_snapshot_names_are_found_and_swept(own: Lake) -> None:
     stray = data_file(own).with_name("stray.parquet")
     stray.write_bytes(b"x")

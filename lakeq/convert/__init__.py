@@ -7,6 +7,7 @@ object's batch. Where the format tells what objects are copies or parts of, each
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -80,8 +81,32 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
             if allow is not None:
                 allow(batch)
             job.run(batch, session)
+            way = encoded_way(job.options, panel)
+            lake.note_ways(dataset.name, dict.fromkeys((source.uri for source in batch), way))
             batch = list(islice(sources, BATCH_OBJECTS))
     return job.report(time.perf_counter() - started)
+
+
+def encoded_way(options: ReadOptions, panel: str | Path | None) -> str:
+    """How objects are read, as text that `decoded_way` takes back; a panel of a disk by its path.
+
+    Samples that fill more than a page are kept as they are: a repair must read the same.
+    """
+    known = None if panel is None else str(panel)
+    if known and "://" not in known:
+        known = str(Path(known).expanduser().absolute())
+    way = {"strict": options.strict, "regions": options.regions, "samples": options.samples}
+    return json.dumps({**way, "panel": known}, sort_keys=True)
+
+
+def decoded_way(text: str) -> tuple[ReadOptions, str | None]:
+    """The options and the panel of `encoded_way`."""
+    way = json.loads(text)
+    samples = way["samples"]
+    options = ReadOptions(
+        way["strict"], tuple(way["regions"]), None if samples is None else tuple(samples)
+    )
+    return options, way["panel"]
 
 
 def chosen(

@@ -482,6 +482,14 @@ class IcebergLake:
             what = f"a data file is damaged: {checked.told}"
             raise BadLake("a file of the lake is missing" if missing else what, file.path, hint)
 
+    def note_ways(self, dataset: str, ways: Mapping[str, str]) -> None:
+        """Keep with which options, as JSON, objects were ingested, by their URIs."""
+        self._pointers.note_ways(dataset, ways)
+
+    def ways(self, dataset: str) -> dict[str, str]:
+        """What `note_ways` kept of a dataset."""
+        return self._pointers.ways(dataset)
+
     def salvage(self, name: str) -> None:
         """Make table `name` known again though footers of its files are damaged or missing.
 

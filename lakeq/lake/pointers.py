@@ -60,6 +60,11 @@ _CHUNKS = """
 CREATE TABLE IF NOT EXISTS lakeq_chunk_sums (path TEXT NOT NULL PRIMARY KEY, crc32s BLOB NOT NULL)
 WITHOUT ROWID
 """
+_WAYS = """
+CREATE TABLE IF NOT EXISTS lakeq_ways (
+    dataset TEXT NOT NULL, source TEXT NOT NULL, way TEXT NOT NULL, PRIMARY KEY (dataset, source)
+) WITHOUT ROWID
+"""
 _SUM_COLUMNS = "path, size_bytes, sha256, footer_crc32"
 _NAMESPACE = "INSERT OR IGNORE INTO iceberg_namespace_properties VALUES (?, ?, 'exists', 'true')"
 _INSERT = "INSERT OR IGNORE INTO iceberg_tables VALUES (?, ?, ?, ?, NULL, 'TABLE')"
@@ -207,6 +212,18 @@ class Pointers:
         if stamps:
             with suppress(LakeqError), self._transaction() as connection:
                 _note(connection, stamps)
+
+    def note_ways(self, dataset: str, ways: Mapping[str, str]) -> None:
+        """Keep how objects were read, by their URIs: with which options, as JSON."""
+        with self._transaction() as connection:
+            connection.execute(_WAYS)
+            rows = [(dataset, source, way) for source, way in ways.items()]
+            connection.executemany("INSERT OR REPLACE INTO lakeq_ways VALUES (?, ?, ?)", rows)
+
+    def ways(self, dataset: str) -> dict[str, str]:
+        """How the objects of a dataset were read, by their URIs, where it was kept."""
+        rows = self._read("SELECT source, way FROM lakeq_ways WHERE dataset = ?", (dataset,))
+        return {str(source): str(way) for source, way in rows}
 
     def forget(self, paths: Sequence[str]) -> None:
         """Drop the checksums of files that are no more."""
