@@ -99,6 +99,27 @@ class Checker:
             yield from self._samples(record)
         yield from self._order(record)
 
+    def site(self, columns: Sequence[str], line: int) -> Found:
+        """Yield the deviations of CHROM to INFO, of each line on its own."""
+        record = Record(line, columns)
+        yield from self._fixed(record)
+        yield from self._info(record)
+        if self.version >= "4.4":
+            yield from check_alleles_44(record.alts, record.info, line)
+
+    def repeats(self, columns: Sequence[str], line: int) -> Found:
+        """Yield the variants of this record that one before it has, ID and all."""
+        pos = columns[1]
+        if columns[0] != self._contig:
+            self._contig = columns[0]
+            self._recent.clear()
+        if len(self._recent) > MEMORY_BP // 10:
+            for old in [start for start in self._recent if start < int(pos) - MEMORY_BP]:
+                del self._recent[old]
+        for allele in columns[4].split(","):
+            if pos.isdigit() and _IUPAC.match(allele) and columns[2] != ".":
+                yield from self._repeat(Record(line, columns), int(pos), columns[3], allele)
+
     def _fixed(self, record: Record) -> Found:
         chrom, pos, id_, ref, alt, qual, filter_ = record.columns[:7]
         if not self._chrom.match(chrom):
