@@ -1,6 +1,7 @@
 """What it takes to read a VCF, and to ingest it: lakeq beside cyvcf2, bcftools and plink2.
 
     python benchmarks/vcf.py FILE.vcf.gz PANEL [--rounds 5] [--only NAME ...]
+        [--own HARD.vcf.gz] [--peers VENV]
 
 FILE and PANEL are those that make_phase3_like_vcf.py writes, or any phase 3 object and its panel.
 Each contender runs in a process of its own, several rounds in turn; figures are medians. CPU is
@@ -9,12 +10,17 @@ variants` compute the same allele counts per super-population, which are compare
 makes the rows of tables and keeps none; "lakeq ingest" is the command: Parquet files of the
 tables, committed to a new lake. bcftools and plink2 are left out where they are not installed.
 
+With --own a second file, such as make_hard_vcf.py writes, is read as a dataset of one's own: once
+its genotypes, once every FORMAT field of every sample. With --peers an environment that has
+bio2zarr[vcf], polars-bio and oxbow: they read the first SLICE_LINES records, beside lakeq.
+
 Bytecode is kept, as by any installation, even where PYTHONDONTWRITEBYTECODE is set.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import shutil
@@ -22,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +39,17 @@ TABLES = {
     "lakeq read all tables": ("variants", "genotypes", "calls"),
     "lakeq ingest variants + genotypes": ("variants", "genotypes"),
     "lakeq ingest all tables": ("variants", "genotypes", "calls"),
+}
+OWN = {
+    "lakeq read own, genotypes": ("variants", "genotypes"),
+    "lakeq read own, every FORMAT field": ("entries",),
+}
+SLICE_LINES = 4000
+PEERS = {
+    "vcf2zarr": "import sys; from bio2zarr import vcf; "
+    "vcf.convert([sys.argv[1]], sys.argv[2] + '/zarr', worker_processes=1)",
+    "polars-bio": "import sys; import polars_bio; polars_bio.read_vcf(sys.argv[1])",
+    "oxbow": "import sys; import oxbow; oxbow.from_vcf(sys.argv[1]).pl()",
 }
 CODES = ("AFR", "AMR", "EAS", "EUR", "SAS")
 
@@ -87,7 +105,26 @@ def lakeq_tables(path: Path, members: Path, names: tuple[str, ...]) -> dict[str,
     return {"rows": lines, "total": total}
 
 
+def own_tables(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """Read a file as a dataset of one's own into batches of the tables, and keep none."""
+    from lakeq import catalog
+    from lakeq.formats import ReadContext, vcf
+    from lakeq.storage import local_source
+
+    source = local_source(path)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "own.yaml"
+        made.write_text(vcf.draft("own", [source], {}), "utf-8")
+        dataset = catalog.check(made)
+        context = ReadContext(dataset, Path(folder) / "spill")
+        tables = {name: dataset.tables[name] for name in names}
+        return {"rows": sum(b.rows.num_rows for b in vcf.read(source, tables, context))}
+
+
 def child(name: str, path: Path, members: Path) -> None:
+    if name in OWN:
+        print(json.dumps(own_tables(path, OWN[name])))
+        return
     reads = cyvcf2_loop(path, members) if name == "cyvcf2 loop" else None
     print(json.dumps(reads or lakeq_tables(path, members, TABLES[name])))
 
@@ -100,6 +137,8 @@ def command(name: str, arguments: argparse.Namespace, folder: str) -> list[str]:
     if name == "plink2 --make-pgen":
         names = ["--vcf", file, "--make-pgen", "--out", f"{folder}/plink2"]
         return ["plink2", *names, "--threads", "2", "--memory", "2000"]
+    if name in PEERS:
+        return [str(arguments.peers / "bin/python"), "-c", PEERS[name], file, folder]
     if name.startswith("lakeq ingest"):
         tables = ["--tables", ",".join(TABLES[name])]
         options = ["--panel", members, "--lake", folder, "--report", "none", *tables]
@@ -163,21 +202,59 @@ def check(runs: dict[str, list[dict[str, Any]]]) -> None:
                 assert value == expected["total"][key], (name, key)
 
 
+def others(arguments: argparse.Namespace, names: Iterable[str], title: str) -> None:
+    """Contenders that are not compared with the others: on another file."""
+    text_bytes = inflated_bytes(arguments.file)
+    print(f"\n{title}: {text_bytes / 1e6:.0f} MB of text\n")
+    print(
+        "| contender | CPU s | wall s | MB per CPU s | MB/s | RSS MiB |\n|---|--:|--:|--:|--:|--:|"
+    )
+    for name in names:
+        runs = [measure(name, arguments) for _ in range(arguments.rounds)]
+        cpu, wall, rss = (median(run[key] for run in runs) for key in ("cpu", "wall", "rss"))
+        rates = f"{text_bytes / cpu / 1e6:.0f} | {text_bytes / wall / 1e6:.0f}"
+        print(f"| {name} | {cpu:.2f} | {wall:.2f} | {rates} | {rss:.0f} |")
+
+
+def inflated_bytes(path: Path) -> int:
+    from lakeq.formats import _bgzf
+    from lakeq.storage import local_source
+
+    return sum(map(len, _bgzf.pieces(local_source(path))))
+
+
+def sliced(path: Path, folder: str) -> Path:
+    """The first SLICE_LINES records, as BGZF with an index, which vcf2zarr needs."""
+    kept, made = 0, Path(folder) / "slice.vcf.gz"
+    command_ = ["bcftools", "view", "--no-version", "-Oz", "-o", str(made)]
+    with gzip.open(path) as lines, subprocess.Popen(command_, stdin=subprocess.PIPE) as writer:
+        assert writer.stdin is not None
+        for line in lines:
+            kept += not line.startswith(b"#")
+            if kept > SLICE_LINES:
+                break
+            writer.stdin.write(line)
+        writer.stdin.close()
+    subprocess.run(["bcftools", "index", "-t", made], check=True)
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("panel", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=contenders(), default=contenders())
+    parser.add_argument("--own", type=Path, help="a file to read as a dataset of one's own")
+    parser.add_argument(
+        "--peers", type=Path, help="an environment with bio2zarr, polars-bio, oxbow"
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         child(arguments.child, arguments.file, arguments.panel)
         return
-    from lakeq.formats import _bgzf
-    from lakeq.storage import local_source
-
-    text_bytes = sum(map(len, _bgzf.pieces(local_source(arguments.file))))
+    text_bytes = inflated_bytes(arguments.file)
     names = list(dict.fromkeys(["cyvcf2 loop", *arguments.only]))
     measure("lakeq ingest all tables", arguments)  # compiles, once per machine
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
@@ -186,6 +263,14 @@ def main() -> None:
             runs[name].append(measure(name, arguments))
     check(runs)
     report(runs, text_bytes)
+    if arguments.peers:
+        with tempfile.TemporaryDirectory() as folder:
+            arguments.file = sliced(arguments.file, folder)
+            names = [*PEERS, "lakeq ingest variants + genotypes"]
+            others(arguments, names, f"The first {SLICE_LINES:,} records")
+    if arguments.own:
+        arguments.file = arguments.own
+        others(arguments, OWN, "A dataset of one's own")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,14 @@ def test_strict_reads_every_valid_file() -> None:
     assert {path.name: str(e) for path in files if (e := refused(path)) is not None} == {}
 
 
+def test_the_strict_verdict_of_every_odd_file() -> None:
+    """Two are read: a header alone is a VCF, and Number=. of a flag, which the text of the
+    specification rules out, stands in files that vcf-validator calls valid.
+    """
+    read = {path.name for path in listed("odd") if refused(path) is None}
+    assert read == {"0var.vcf.bgz", "bad_flag_number.vcf"}
+
+
 def test_strict_is_asked_for_by_the_context(tmp_path: Path) -> None:
     context = ReadContext(None, tmp_path, options=ReadOptions(strict=True))  # type: ignore[arg-type]  # not reached
     source = memory(text(["1 5 . A Z . PASS ."]))
