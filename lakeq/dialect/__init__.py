@@ -9,7 +9,7 @@ refused by name, with the nearest portable form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,12 +48,13 @@ def translate(
     *,
     table_name: Callable[[str], str] = view_name,
     bind: bool = False,
+    as_json: Sequence[bool] = (),
 ) -> Translated:
     """`sql`, which DuckDB takes, in the words of `target`.
 
-    `literals` are the values of its parameters as DuckDB's SQL; with `bind` plain ones stay
-    parameters, `?`. `table_name` writes the name of a table. Raises `QueryRefused` for what
-    `target` has not, with the nearest portable form.
+    `literals` are the values of its parameters as DuckDB's SQL; with `bind` texts stay parameters,
+    `?`. `as_json` says which columns are wanted as JSON. `table_name` writes the name of a table.
+    Raises `QueryRefused` for what `target` has not, with the nearest portable form.
     """
     try:
         from lakeq.dialect import rewrite
@@ -63,7 +64,8 @@ def translate(
         hint = f"pip install 'lakeq[{'spark' if target == SPARK else 'athena'}]'"
         raise UsageError("sqlglot is not installed", f"engine {ENGINES[target]}", hint) from error
     try:
-        return rewrite.rewritten(sql, target, tables, literals, table_name=table_name, bind=bind)
+        asked = rewrite.Asked(target, table_name, bind, tuple(as_json))
+        return rewrite.rewritten(sql, tables, literals, asked)
     except LakeqError:
         raise
     except RecursionError as error:

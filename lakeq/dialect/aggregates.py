@@ -89,18 +89,24 @@ def _quantile(value: exp.Expr, share: exp.Expr, call: Call, target: str) -> exp.
     number = fill(target, "CAST({0} AS DOUBLE)", value)
     if target == SPARK:
         return fill(target, "PERCENTILE({0}, {1})", number, share)
-    if isinstance(call.parent, exp.Filter | exp.Window):
-        raise refusal(f"{call.name}() with FILTER or OVER", target, "filter in WHERE, or in a CTE")
+    if isinstance(call.parent, exp.Window):
+        raise refusal(f"{call.name}() OVER", target, "group in a CTE, and join")
+    condition = fill(target, "{0} IS NOT NULL", number)
+    if isinstance(call.parent, exp.Filter):
+        condition = fill(target, "{0} AND {1}", condition, call.parent.expression.this)
     place = "(CARDINALITY(a) - 1) * CAST({1} AS DOUBLE)"
     low = f"ELEMENT_AT(a, CAST(FLOOR({place}) AS BIGINT) + 1)"
     high = f"ELEMENT_AT(a, CAST(CEIL({place}) AS BIGINT) + 1)"
-    return fill(
+    made = fill(
         target,
-        "ELEMENT_AT(TRANSFORM(ARRAY[ARRAY_SORT(ARRAY_AGG({0}) FILTER (WHERE {0} IS NOT NULL))], "
+        "ELEMENT_AT(TRANSFORM(ARRAY[ARRAY_SORT(ARRAY_AGG({0}) FILTER (WHERE {2}))], "
         f"a -> {low} + ({high} - {low}) * ({place} - FLOOR({place}))), 1)",
         number,
         share,
+        condition,
     )
+    made.set("filtered", isinstance(call.parent, exp.Filter))
+    return made
 
 
 @writer("STRING_AGG")

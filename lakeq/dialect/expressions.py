@@ -125,7 +125,8 @@ def _int_divide(node: exp.Expr, target: str) -> exp.Expr:
         raise refusal("// of numbers that are not known to be whole", target, "floor(a / b)")
     if target == SPARK:
         return fill(target, "({0} DIV NULLIF({1}, 0))", left, right)
-    return fill(target, "(CAST({0} AS BIGINT) / NULLIF({1}, 0))", left, right)
+    whole = "CAST(({0} - {0} % NULLIF({1}, 0)) / NULLIF({1}, 0) AS BIGINT)"
+    return fill(target, whole, left, right)
 
 
 def _mod(node: exp.Expr, target: str) -> exp.Expr:
@@ -189,7 +190,7 @@ def _of_times(node: exp.Binary, sign: str, target: str) -> exp.Expr:
         count = fill(target, "-{0}", days) if sign == "-" else days
         if target == SPARK:
             return fill(target, "DATE_ADD({0}, CAST({1} AS INT))", day, count)
-        return fill(target, "DATE_ADD('day', {1}, {0})", day, count)
+        return fill(target, "CAST(DATE_ADD('day', {1}, {0}) AS DATE)", day, count)
     raise refusal(f"{one.value} {sign} {other.value}", target, "date_diff, epoch, or an INTERVAL")
 
 
@@ -284,7 +285,8 @@ def _cast(node: exp.Expr, target: str) -> exp.Expr:
 def _to_whole(node: exp.Cast, target: str) -> exp.Expr:
     """DuckDB rounds where others cut."""
     value, found = node.this, kind(node.this)
-    if found in (Kind.UNKNOWN, Kind.BOOLEAN) and not literal_text(value):
+    null = isinstance(value.unnest(), exp.Null)
+    if found in (Kind.UNKNOWN, Kind.BOOLEAN) and not null and literal_text(value) is None:
         raise refusal(f"CAST of {found.value} to a whole number", target, "CAST to DOUBLE first")
     if found in FLOATS:
         value = _to_even(value, target)
@@ -323,7 +325,7 @@ def _to_even(value: exp.Expr, target: str) -> exp.Expr:
 
 def _to_text(node: exp.Cast, target: str) -> exp.Expr:
     plain = TEXTS | WHOLE | {Kind.DECIMAL, Kind.BOOLEAN, Kind.DATE, Kind.NULL}
-    if kind(node.this) not in plain:
+    if kind(node.this) not in plain and not isinstance(node.this.unnest(), exp.Null):
         what = (
             kind(node.this).value if kind(node.this) != Kind.UNKNOWN else "a value of unknown type"
         )
@@ -420,6 +422,11 @@ def _similar(node: exp.Expr, target: str) -> exp.Expr:
     return WRITERS["REGEXP_FULL"](call, target)
 
 
+def _filter(node: exp.Expr, target: str) -> exp.Expr:
+    """Some rules take the condition into what they write."""
+    return node.this if node.this.args.get("filtered") else node
+
+
 def _position(node: exp.Expr, target: str) -> exp.Expr:
     call = exp.Anonymous(this="strpos", expressions=[node.this, node.args["substr"]])
     return _call(call, target)
@@ -453,5 +460,6 @@ RULES: dict[type, Rule] = {
     exp.ILike: _like,
     exp.SimilarTo: _similar,
     exp.StrPosition: _position,
+    exp.Filter: _filter,
     **dict.fromkeys(COMPARED, _compare),
 }

@@ -269,4 +269,6 @@ def struct_of(
     named = type_.copy()
     for part in named.expressions:
         part.this.set("quoted", True)
+        if part.args["kind"].this == Kind.NULL:  # Trino has no such type to cast to
+            raise refusal("a NULL without a type in a struct", target, "NULL::INT and the like")
     return exp.Cast(this=row, to=named)

@@ -11,9 +11,9 @@ abs acos array_intersect array_max array_min asin atan atan2 avg bool_and bool_o
 chr coalesce concat concat_ws corr cos cosh count count_if covar_pop covar_samp cume_dist date_trunc
 day degrees dense_rank exp filter first_value flatten floor greatest grouping hour if lag last_value
 lead least ln log10 log2 lower lpad ltrim max max_by md5 min min_by minute month nth_value ntile
-nullif percent_rank pi power quarter radians rank regexp_extract regexp_replace replace reverse
-round row_number rpad rtrim second sequence sign sin sinh slice split split_part sqrt stddev_pop
-stddev_samp substr sum tan tanh transform trim upper var_pop var_samp year any_value
+nullif percent_rank pi power quarter radians rank regexp_extract regexp_replace repeat replace
+reverse round row_number rpad rtrim second sequence sign sin sinh slice split split_part sqrt
+stddev_pop stddev_samp substr sum tan tanh transform trim upper var_pop var_samp year any_value
 """
 _SPARK = """
 aggregate array array_contains array_sort ascii char_length collect_list contains dayofmonth

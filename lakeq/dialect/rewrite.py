@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import sqlglot
 from sqlglot import exp
@@ -14,7 +14,7 @@ from sqlglot.schema import MappingSchema
 from lakeq.dialect import TRINO, Translated, check, refusal, shape
 from lakeq.dialect.expressions import rewrite
 from lakeq.dialect.types import annotate
-from lakeq.dialect.write import PLAIN, PlainDuckDB
+from lakeq.dialect.write import PLAIN, PlainDuckDB, fill
 
 if TYPE_CHECKING:
     from lakeq.snapshot import TableSnapshot
@@ -22,20 +22,24 @@ if TYPE_CHECKING:
 BINDABLE = frozenset({exp.Literal, exp.Boolean, exp.Cast})
 
 
+class Asked(NamedTuple):
+    """How the text is wanted; see `lakeq.dialect.translate`."""
+
+    target: str
+    table_name: Callable[[str], str]
+    bind: bool
+    as_json: tuple[bool, ...]
+
+
 def rewritten(
-    sql: str,
-    target: str,
-    tables: Mapping[str, TableSnapshot],
-    literals: Mapping[str, str],
-    *,
-    table_name: Callable[[str], str],
-    bind: bool,
+    sql: str, tables: Mapping[str, TableSnapshot], literals: Mapping[str, str], asked: Asked
 ) -> Translated:
     """See `lakeq.dialect.translate`."""
+    target = asked.target
     schema = _schema(tables)
     tree = _parsed(sql, target)
     check.clauses(tree, target)
-    bound = _bind(tree, literals, bind=bind)
+    bound = _bind(tree, literals, bind=asked.bind)
     order_all = shape.before(tree, target)
     tree = _qualified(tree, schema, target)
     tree = annotate(tree, schema)
@@ -44,11 +48,24 @@ def rewritten(
     tree = rewrite(tree, target)
     tree = shape.finish(tree, target)
     check.functions(tree, target)
+    if any(asked.as_json):
+        _as_json(tree, asked)
     parameters = _parameters(tree, bound)
-    _name_tables(tree, tables, target, table_name)
+    _name_tables(tree, tables, target, asked.table_name)
     ordered = tree.args.get("order") is not None
     text = tree.sql(dialect=PLAIN[target], pretty=True, unsupported_level=sqlglot.ErrorLevel.IGNORE)
     return Translated(text, ordered, parameters)
+
+
+def _as_json(tree: exp.Expr, asked: Asked) -> None:
+    """Columns with parts as JSON text; what ORDER BY sorts by stays what it was."""
+    if not isinstance(tree, exp.Select) or tree.args.get("distinct") is not None:
+        raise refusal("a list or struct as a result of UNION or DISTINCT", asked.target, "SELECT")
+    for wanted, projection in zip(asked.as_json, list(tree.expressions), strict=True):
+        if wanted:
+            text = fill(asked.target, "JSON_FORMAT(CAST({0} AS JSON))", projection.unalias())
+            name = projection.alias_or_name
+            projection.replace(exp.alias_(text, name, quoted=True))
 
 
 def _schema(tables: Mapping[str, TableSnapshot]) -> MappingSchema:
@@ -128,7 +145,8 @@ def _name_tables(
         if not table.db or name not in tables:
             continue
         if target == TRINO:
-            new = sqlglot.parse_one(table_name(name), read=PLAIN[target], into=exp.Table)
+            text = f"SELECT 1 FROM {table_name(name)}"  # noqa: S608  # the engine's own quoting
+            new = sqlglot.parse_one(text, read=PLAIN[target]).find(exp.Table) or table
         else:
             new = exp.Table(this=exp.to_identifier(table_name(name), quoted=True))
         for key in ("joins", "laterals"):

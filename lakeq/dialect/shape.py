@@ -100,8 +100,32 @@ def after(tree: exp.Expr, target: str, order_all: list[exp.Ordered]) -> exp.Expr
         _group_positions(select)
     if order_all:
         _order_all(tree, order_all)
+    for select in tree.find_all(exp.Select):
+        _distinct_on(select, target)
     tree = _each(tree, target, lambda s: s.args.get("qualify") is not None, _qualified_rows)
     return _each(tree, target, lambda s: any(map(_unnested, s.expressions)), _rows_of_lists)
+
+
+def _distinct_on(select: exp.Select, target: str) -> None:
+    """The first row of each group, as QUALIFY says it; the order of the result stays."""
+    distinct = select.args.get("distinct")
+    keys = distinct.args.get("on") if distinct is not None else None
+    if keys is None:
+        return
+    if select.args.get("qualify") is not None or select.args.get("group") is not None:
+        raise refusal("DISTINCT ON beside GROUP BY or QUALIFY", target, "DISTINCT ON a subquery")
+    shown = {p.alias_or_name: p.unalias() for p in select.expressions}
+    order = select.args["order"].copy() if select.args.get("order") else None
+    for column in list(order.find_all(exp.Column)) if order is not None else ():
+        if not column.table and column.name in shown:  # a window does not know aliases
+            column.replace(shown[column.name].copy())
+    number = exp.Window(
+        this=exp.Anonymous(this="row_number"),
+        partition_by=[key.copy() for key in keys.expressions],
+        order=order,
+    )
+    select.set("distinct", None)
+    select.set("qualify", exp.Qualify(this=exp.EQ(this=number, expression=exp.Literal.number(1))))
 
 
 def _each(

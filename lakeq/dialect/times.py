@@ -134,8 +134,8 @@ def date_part(part: str, value: exp.Expr, target: str) -> exp.Expr:
 def _make_date(call: Call, target: str) -> exp.Expr:
     return fill(
         target,
-        "DATE_ADD('day', {2} - 1, "
-        "DATE_ADD('month', ({0} - 1970) * 12 + {1} - 1, DATE '1970-01-01'))",
+        "CAST(DATE_ADD('day', {2} - 1, "
+        "DATE_ADD('month', ({0} - 1970) * 12 + {1} - 1, DATE '1970-01-01')) AS DATE)",
         *call.expressions,
     )
 
@@ -179,7 +179,11 @@ def _date_diff(call: Call, target: str) -> exp.Expr:
     word = _unit(unit, call.name, target)
     if word == "week":  # the only unit of which DuckDB counts whole ones
         days = exp.Anonymous(this=call.name, expressions=[exp.Literal.string("day"), begin, end])
-        text = "CAST({0} DIV 7 AS BIGINT)" if target == SPARK else "{0} / 7"
+        text = (
+            "CAST({0} DIV 7 AS BIGINT)"
+            if target == SPARK
+            else "CAST(({0} - {0} % 7) / 7 AS BIGINT)"
+        )
         return fill(target, text, _date_diff(days, target))
     if target != SPARK:
         first, last = (truncated(word, value, target) for value in (begin, end))

@@ -16,9 +16,9 @@ ROWS = """(values
     (1, 3, 2.5::double, 'abc', [1, 2, 3, null], timestamptz '2024-02-29 13:17:05.25+00',
      date '2024-02-29', {'a': 1, 'b': 'x'}, 'p', 1),
     (2, null, -2.5, 'Banana', [5], timestamptz '2023-12-31 23:59:59.999999+00',
-     date '2023-12-31', {'a': 2, 'b': null}, 'p', 1),
+     date '2023-12-31', {'a': 2, 'b': null::varchar}, 'p', 1),
     (7, 9, 0.125, '', [], timestamptz '2024-03-10 00:00:00+00',
-     date '2024-03-10', {'a': null, 'b': 'z'}, 'q', 2),
+     date '2024-03-10', {'a': null::int, 'b': 'z'}, 'q', 2),
     (4, 1, 3.5, 'xaay', null, timestamptz '1999-01-04 06:00:00+00',
      date '1999-01-04', null, 'q', 2),
     (5, 2, null, null, [null, 2], null, null, {'a': 5, 'b': 'w'}, 'r', 3)

@@ -38,3 +38,8 @@ def agree(
     for number, (row, other) in enumerate(zip(rows, others, strict=True)):
         assert same(row, other), f"row {number}: {row} on DuckDB, {other} on {engine}"
     return len(rows)
+
+
+def ordered(sql: str) -> bool:
+    """Whether the outermost SELECT has an ORDER BY."""
+    return "order by" in sql.rsplit(")", 1)[-1].lower()

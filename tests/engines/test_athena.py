@@ -1,0 +1,198 @@
+"""Athena, against one that runs the statement: rows, types, the bill, and every way to fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+from decimal import Decimal
+
+import pytest
+
+import lakeq
+from lakeq import cost
+from lakeq.api import Lake
+from lakeq.engines import athena
+from lakeq.errors import (
+    AccessDenied,
+    LakeqError,
+    LimitPassed,
+    NotFound,
+    QueryFailed,
+    QueryRefused,
+    StorageUnavailable,
+)
+from tests.engines.portable import QUERIES, REFUSED, ROWS, examples
+from tests.engines.tables import PARAMETERS
+from tests.support.agree import agree, ordered
+from tests.support.athena import FakeAthena, error
+
+COUNT = "select contig, count(*) from thousand_genomes.variants group by 1 order by 1"
+
+
+@pytest.fixture
+def fake(tables: Lake, monkeypatch: pytest.MonkeyPatch) -> FakeAthena:
+    made = FakeAthena(tables)
+    monkeypatch.setattr(athena, "new_client", lambda service, settings: made)
+    monkeypatch.setattr(athena, "FIRST_WAIT_S", 0.001)
+    return made
+
+
+@pytest.fixture
+def lab(tables: Lake) -> Lake:
+    """The same lake, asked in a workgroup of its own."""
+    return lakeq.connect(
+        tables.settings.lake,
+        engine="athena",
+        athena_workgroup="lab",
+        athena_output="s3://results/x",
+    )
+
+
+@pytest.mark.parametrize("sql", [*examples(), *QUERIES], ids=lambda sql: sql[:24])
+def test_portable_queries_agree(fake: FakeAthena, tables: Lake, sql: str) -> None:
+    agree(tables, "athena", sql, ordered=ordered(sql))
+
+
+@pytest.mark.parametrize("name", ["allele_frequency_clinvar", "sample_clinvar", *PARAMETERS])
+def test_named_queries_agree(fake: FakeAthena, tables: Lake, name: str) -> None:
+    agree(tables, "athena", f"@{name}", PARAMETERS.get(name, {}), ordered=True)
+
+
+@pytest.mark.parametrize(("sql", "word"), REFUSED, ids=[word for _, word in REFUSED])
+def test_what_is_not_portable_is_refused_before_anything_is_sent(
+    fake: FakeAthena, tables: Lake, sql: str, word: str
+) -> None:
+    with pytest.raises(QueryRefused, match=word):
+        tables.sql(sql, engine="athena")
+    assert fake.calls == []
+
+
+def test_tables_are_read_at_the_planned_snapshot_and_texts_are_bound(
+    fake: FakeAthena, lab: Lake
+) -> None:
+    sql = "select count(*) from thousand_genomes.samples where sample = $who or sample = $who"
+    lab.sql(sql, {"who": "it's"}).rows()
+    _, sent = next(call for call in fake.calls if call[0] == "start_query_execution")
+    assert "FOR VERSION AS OF" in sent["QueryString"]
+    assert "it" not in sent["QueryString"]
+    assert sent["ExecutionParameters"] == ["'it''s'", "'it''s'"]
+    assert (sent["WorkGroup"], sent["ResultConfiguration"]) == (
+        "lab",
+        {"OutputLocation": "s3://results/x"},
+    )
+
+
+def test_the_report_has_athenas_bytes_times_and_dollars(fake: FakeAthena, lab: Lake) -> None:
+    report = lab.sql(COUNT).report
+    assert (report.engine, report.bytes_scanned, report.bytes_told_by) == (
+        "athena",
+        1_234_567,
+        "athena",
+    )
+    assert report.cost_usd == cost.athena_cost_usd(1_234_567) == Decimal("0.00005")
+    assert report.timings == {"execution": 1.2, "total": 1.5}
+    assert "asked by Athena" in str(report)
+
+
+def test_a_submission_whose_answer_is_lost_runs_once(fake: FakeAthena, lab: Lake) -> None:
+    fake.throttle = 3
+    assert lab.sql(COUNT).rows()
+    starts = [call for name, call in fake.calls if name == "start_query_execution"]
+    assert len(starts) == 4
+    assert len({call["ClientRequestToken"] for call in starts}) == len(fake.executions) == 1
+
+
+def test_throttling_that_does_not_end_is_one_clear_error(fake: FakeAthena, lab: Lake) -> None:
+    fake.throttle = 99
+    with pytest.raises(StorageUnavailable, match="throttled"):
+        lab.sql(COUNT)
+
+
+def test_the_workgroups_cut_off_follows_the_plan(fake: FakeAthena, lab: Lake) -> None:
+    lab.sql(COUNT).rows()
+    assert fake.workgroups["lab"] == 10_000_000
+    fake.scans = 10_000_001
+    with pytest.raises(LimitPassed, match=r"(?i)bytes"):
+        lab.sql(COUNT).rows()
+
+
+def test_without_the_right_to_set_the_cut_off_lakeq_watches_alone(
+    fake: FakeAthena, lab: Lake
+) -> None:
+    fake.errors["update_work_group"] = error("AccessDeniedException", "no", "UpdateWorkGroup")
+    report = lab.sql(COUNT).report
+    assert any("athena:UpdateWorkGroup" in note for note in report.notes)
+    fake.scans, fake.slow = 99_000_000, 5
+    with pytest.raises(LimitPassed, match="it has read 99,000,000 bytes"):
+        lab.sql(COUNT).rows()
+    assert fake.calls[-2][0] == "stop_query_execution"
+
+
+def test_a_result_that_is_given_again_costs_nothing(fake: FakeAthena, tables: Lake) -> None:
+    again = lakeq.connect(tables.settings.lake, engine="athena", athena_reuse_minutes=60)
+    assert again.sql(COUNT).report.cost_usd > 0
+    report = again.sql(COUNT).report
+    assert (report.cost_usd, report.bytes_scanned) == (0, 0)
+
+
+def test_pages_of_a_thousand_rows_are_all_read_in_order(fake: FakeAthena, lab: Lake) -> None:
+    rows = lab.sql("select i, [i, i + 1] as l from range(2500) t (i) order by i desc").rows()
+    assert rows == [(i, [i, i + 1]) for i in range(2499, -1, -1)]
+
+
+def test_interrupted_it_is_cancelled_and_billed(fake: FakeAthena, lab: Lake) -> None:
+    fake.slow = 99
+    fake.on_poll = lambda: os.kill(os.getpid(), signal.SIGINT) if len(fake.calls) == 5 else None
+    result = lab.sql(COUNT)
+    with pytest.raises(KeyboardInterrupt):
+        result.rows()
+    assert "stop_query_execution" in [name for name, _ in fake.calls]
+    assert result.report.cost_usd == Decimal("0.00005")
+    assert any("cancelled is billed" in note for note in result.report.notes)
+
+
+def test_a_failed_query_costs_nothing_and_tells_athenas_words(fake: FakeAthena, lab: Lake) -> None:
+    fake.fail = "HIVE_BAD_DATA: something in the file"
+    result = lab.sql(COUNT)
+    with pytest.raises(QueryFailed, match="HIVE_BAD_DATA"):
+        result.rows()
+    assert result.report.cost_usd == 0
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "words"),
+    [
+        (error("ExpiredTokenException", "The security token is expired"), AccessDenied, "expired"),
+        (error("UnrecognizedClientException", "invalid"), AccessDenied, "credentials"),
+        (
+            error("AccessDeniedException", "not authorized: athena:Start"),
+            AccessDenied,
+            "athena:Start",
+        ),
+        (
+            error("InvalidRequestException", "Unable to verify output bucket x"),
+            QueryFailed,
+            "bucket x",
+        ),
+    ],
+)
+def test_what_aws_refuses_is_one_clear_error(
+    fake: FakeAthena, lab: Lake, raised: Exception, kind: type[LakeqError], words: str
+) -> None:
+    fake.errors["start_query_execution"] = raised
+    with pytest.raises(kind, match=words) as caught:
+        lab.sql(COUNT)
+    assert "lab" in caught.value.where
+    assert caught.value.hint
+
+
+def test_a_workgroup_that_is_not_there_is_named(fake: FakeAthena, tables: Lake) -> None:
+    away = lakeq.connect(tables.settings.lake, engine="athena", athena_workgroup="nope")
+    with pytest.raises(NotFound, match="nope"):
+        away.sql(COUNT)
+
+
+def test_all_types_come_back_as_duckdb_has_them(fake: FakeAthena, tables: Lake) -> None:
+    sql = f"""select i, x, s, l, t, d, r, i > 2 as b, x::float as f, 1.50 as n, null as z,
+        t::timestamp as p, [d] as ld, [t] as lt, [1.5 * i] as ln from {ROWS} order by i"""
+    assert agree(tables, "athena", sql, ordered=True) == 5
