@@ -32,10 +32,11 @@ def expand(
     """
     tree: Node = json.loads(serialize(sql))
     bodies = {name: _expression(macro.sql, serialize) for name, macro in macros.items()}
-    found = [
-        node for node in nodes(tree)
-        if node.get("class") == "FUNCTION" and node["function_name"].lower() in macros
-    ]  # fmt: skip
+    for node in list(nodes(tree)):
+        for item in node.get("select_list") or ():
+            if not item.get("alias") and any(_is_call(each, macros) for each in nodes(item)):
+                item["alias"] = _text(item, serialize, deserialize)
+    found = [node for node in nodes(tree) if _is_call(node, macros)]
     for node in reversed(found):  # inner calls first
         name = node["function_name"].lower()
         alias = node["alias"]
@@ -43,6 +44,19 @@ def expand(
         node.clear()
         node.update(body, alias=alias)
     return deserialize(json.dumps(tree))
+
+
+def _is_call(node: Node, macros: Mapping[str, Macro]) -> bool:
+    return node.get("class") == "FUNCTION" and node["function_name"].lower() in macros
+
+
+def _text(
+    expression: Node, serialize: Callable[[str], str], deserialize: Callable[[str], str]
+) -> str:
+    """An expression as the query has it, which names its column."""
+    tree = json.loads(serialize("SELECT 1"))
+    tree["statements"][0]["node"]["select_list"] = [expression]
+    return deserialize(json.dumps(tree)).removeprefix("SELECT ")
 
 
 def _expression(sql: str, serialize: Callable[[str], str]) -> Node:

@@ -179,6 +179,8 @@ def test_macros_are_known_where_their_dataset_is_read_and_take_their_arguments(l
         lake.sql("select ndvi(nir08) from landsat.surface_reflectance")
     with pytest.raises(QueryRefused, match="did you mean ndvi"):
         lake.sql("select ndvy(nir08, red) from landsat.surface_reflectance")
+    named = lake.sql("select avg(ndvi(nir08, red)) from landsat.surface_reflectance").columns
+    assert [column.name for column in named] == ["avg(ndvi(nir08, red))"]
     nested = "select ndvi(ndvi(1.0 + 2, 1), sum(x)) v, product_id from (select 1.0 x, product_id"
     rows = lake.sql(f"{nested} from landsat.scenes limit 1) group by all").rows()
     assert rows[0][0] == pytest.approx((0.5 - 1) / (0.5 + 1))

@@ -1,0 +1,449 @@
+"""Pixels of Landsat scenes: lakeq's virtual tables beside rasterio, rio-tiler, odc-stac, stackstac.
+
+    python benchmarks/landsat.py SCENE_FOLDER [--series FOLDER] [--rounds 5] [--s3] [--only NAME]
+
+Scenes are those of make_landsat_scene.py: a folder a scene with MTL.json and STAC item. Tasks, each
+a whole question from open files to the number: the NDVI mean of a box of 900 x 1,100 pixels; that
+of the full scene; 100 points; 100 points on every date of a series, three bands, the median; zonal
+means of NDVI over 50 polygons with the clear flag of the quality band. Each contender answers in a
+process of its own, once unmeasured and then in rounds; figures are medians, RSS the peak. With --s3
+the box and the points are asked again of an S3 server (rclone) behind a proxy that holds every
+request back for 30 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DELAY_S = 0.03
+BUCKET = "scenes"
+TOP, LEFT, HEIGHT, WIDTH = 2816, 2816, 1100, 900
+MUL, ADD = 0.0000275, -0.2
+RED, NIR, GREEN = "SR_B4", "SR_B5", "SR_B3"
+Work = Callable[[], Any]
+
+
+class Place:
+    """Where the scenes of a run lie: on disk, or on the endpoint."""
+
+    def __init__(self, scene: Path, series: Path | None, endpoint: str) -> None:
+        self.local, self.endpoint = scene, endpoint
+        self.series = sorted(p for p in series.iterdir() if p.is_dir()) if series else [scene]
+
+    def file(self, name: str, scene: Path | None = None) -> str:
+        """The image of a band, as GDAL opens it."""
+        folder = scene or self.local
+        path = folder / f"{folder.name}_{name}.TIF"
+        return f"/vsis3/{BUCKET}/{folder.name}/{path.name}" if self.endpoint else str(path)
+
+    def mtl(self, scene: Path) -> str:
+        """The metadata of a scene."""
+        name = f"{scene.name}_MTL.json"
+        return f"s3://{BUCKET}/{scene.name}/{name}" if self.endpoint else str(scene / name)
+
+
+def places(scene: Path, count: int) -> list[tuple[int, float, float]]:
+    """Points within the middle of a scene, in its reference system."""
+    import rasterio
+
+    with rasterio.open(scene / f"{scene.name}_{RED}.TIF") as file:
+        t, w, h = file.transform, file.width, file.height
+    rng = np.random.default_rng(7)
+    xs = t.c + t.a * rng.uniform(0.3, 0.7, count) * w
+    ys = t.f + t.e * rng.uniform(0.3, 0.7, count) * h
+    return [(n, float(x), float(y)) for n, (x, y) in enumerate(zip(xs, ys, strict=True))]
+
+
+def polygons(scene: Path) -> list[list[tuple[float, float]]]:
+    """50 polygons of 12 corners and some 60 pixels across."""
+    found = []
+    for n, x, y in places(scene, 50):
+        rng = np.random.default_rng(n)
+        radius = 900 * rng.uniform(0.6, 1.2, 12)
+        corners = [
+            (x + r * math.cos(k * math.tau / 12), y + r * math.sin(k * math.tau / 12))
+            for k, r in enumerate(radius.tolist())
+        ]
+        found.append([*corners, corners[0]])
+    return found
+
+
+# lakeq
+
+
+def lakeq_work(task: str, place: Place) -> Work:
+    import lakeq
+
+    settings: dict[str, Any] = {}
+    if place.endpoint:
+        settings = {"s3_endpoint_url": place.endpoint, "s3_anon": False}
+    lake = lakeq.connect(tempfile.mkdtemp(prefix="lakeq-bench-"), **settings)
+    scenes = place.series if task == "series" else [place.local]
+    lake.ingest("landsat", [place.mtl(scene) for scene in scenes])
+    query = lakeq_query(task, place)
+    where = f"product_id = '{place.local.name}'"
+
+    def ask() -> Any:
+        result = lake.sql(query.replace("{where}", where))
+        rows = result.rows()
+        report = result.report
+        ask.read = report.bytes_scanned  # type: ignore[attr-defined]
+        ask.requests = report.s3_requests  # type: ignore[attr-defined]
+        return rows
+
+    return ask
+
+
+def lakeq_query(task: str, place: Place) -> str:
+    ndvi = "(nir08 - red) * 2.75e-5 / nullif((nir08 + red) * 2.75e-5 - 0.4, 0)"  # as the peers do
+    valid = "red > 0 and nir08 > 0"
+    if task == "box":
+        return (
+            f"select avg({ndvi}) from landsat.pixels where {{where}} and {valid} "
+            f"and line between {TOP} and {TOP + HEIGHT - 1} "
+            f"and sample between {LEFT} and {LEFT + WIDTH - 1}"
+        )
+    if task == "full":
+        return f"select avg({ndvi}) from landsat.pixels where {{where}} and {valid}"
+    scene = place.series[0] if task == "series" else place.local
+    near = "v.x > p.px - 15 and v.x <= p.px + 15 and v.y >= p.py - 15 and v.y < p.py + 15"
+    if task in ("points", "series"):
+        values = ", ".join(map(str, places(scene, 100)))
+        columns = "v.red" if task == "points" else "median(v.red), median(v.nir08), median(v.green)"
+        group = " group by p.id" if task == "series" else ""
+        return (
+            f"with p(id, px, py) as (values {values}) select p.id, {columns} from p "
+            f"join landsat.pixels v on {near}{group} order by p.id"
+        )
+    edges, boxes = [], []
+    for n, ring in enumerate(polygons(scene)):
+        xs, ys = [x for x, _ in ring], [y for _, y in ring]
+        boxes.append((n, min(xs), max(xs), min(ys), max(ys)))
+        edges += [(n, *a, *b) for a, b in pairwise(ring)]
+    return (
+        f"with box(id, x0, x1, y0, y1) as (values {', '.join(map(str, boxes))}), "
+        f'edge(id, ax, ay, bx, "by") as (values {", ".join(map(str, edges))}), '
+        f"near as (select box.id, v.x, v.y, {ndvi} n from box join landsat.pixels v "
+        f"on v.x between x0 and x1 and v.y between y0 and y1 "
+        f"where {{where}} and {valid} and v.qa_pixel & 63 = 0), "
+        "inside as (select near.id, x, y, any_value(n) n from near join edge on near.id = edge.id "
+        'and (ay > y) <> ("by" > y) and x < (bx - ax) * (y - ay) / ("by" - ay) + ax '
+        "group by near.id, x, y having count(*) % 2 = 1) "
+        "select id, avg(n), count(*) from inside group by id order by id"
+    )
+
+
+# Peers
+
+
+def _ndvi(red: Any, nir: Any) -> float:
+    ok = (red > 0) & (nir > 0)
+    r, n = red[ok] * MUL + ADD, nir[ok] * MUL + ADD
+    return float(((n - r) / (n + r)).mean())
+
+
+def rasterio_work(task: str, place: Place) -> Work:
+    import rasterio
+    from rasterio.windows import Window
+
+    points = places(place.series[0] if task == "series" else place.local, 100)
+
+    def ask() -> Any:
+        with rasterio.Env(GDAL_NUM_THREADS="2", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+            if task in ("box", "full"):
+                window = Window(LEFT, TOP, WIDTH, HEIGHT) if task == "box" else None
+                bands = []
+                for name in (RED, NIR):
+                    with rasterio.open(place.file(name), num_threads=2) as file:
+                        bands.append(file.read(1, window=window))
+                return _ndvi(*bands)
+            if task == "points":
+                with rasterio.open(place.file(RED)) as file:
+                    return [int(v[0]) for v in file.sample([(x, y) for _, x, y in points])]
+            if task == "series":
+                found = []
+                for name in (RED, NIR, GREEN):
+                    dates = []
+                    for scene in place.series:
+                        with rasterio.open(place.file(name, scene)) as file:
+                            where = [(x, y) for _, x, y in points]
+                            dates.append([v[0] for v in file.sample(where)])
+                    found.append(np.median(dates, axis=0))
+                return found
+            return zones(place)
+
+    return ask
+
+
+def zones(place: Place) -> Any:
+    """Rasterio reads each polygon's window; exactextract weighs its pixels."""
+    import rasterio
+    from exactextract import exact_extract
+    from exactextract.raster import NumPyRasterSource
+    from rasterio.windows import from_bounds
+
+    found = []
+    with (
+        rasterio.open(place.file(RED)) as red,
+        rasterio.open(place.file(NIR)) as nir,
+        rasterio.open(place.file("QA_PIXEL")) as qa,
+    ):
+        for ring in polygons(place.local):
+            xs, ys = [x for x, _ in ring], [y for _, y in ring]
+            window = from_bounds(
+                min(xs) - 30, min(ys) - 30, max(xs) + 30, max(ys) + 30, red.transform
+            )
+            window = window.round_offsets().round_lengths()
+            r, n, q = (file.read(1, window=window) for file in (red, nir, qa))
+            a, b = r * MUL + ADD, n * MUL + ADD
+            values = np.where((q & 63) == 0, (b - a) / (b + a), np.nan)
+            t = red.window_transform(window)
+            h, w = values.shape
+            source = NumPyRasterSource(values, t.c, t.f - 30 * h, t.c + 30 * w, t.f, nodata=np.nan)
+            feature = {"type": "Feature", "properties": {},
+                       "geometry": {"type": "Polygon", "coordinates": [ring]}}  # fmt: skip
+            found += exact_extract(source, [feature], ["mean", "count"])
+    return found
+
+
+def rio_tiler_work(task: str, place: Place) -> Work:
+    from rio_tiler.io import Reader
+
+    points = places(place.local, 100)
+
+    def ask() -> Any:
+        with Reader(place.file(RED)) as red, Reader(place.file(NIR)) as nir:
+            if task == "points":
+                crs = red.dataset.crs
+                return [int(red.point(x, y, coord_crs=crs).data[0]) for _, x, y in points]
+            from rasterio.windows import Window
+
+            window = Window(LEFT, TOP, WIDTH, HEIGHT)
+            return _ndvi(*(each.read(window=window).data[0] for each in (red, nir)))
+
+    return ask
+
+
+def _item(place: Place) -> Any:
+    import pystac
+
+    item = pystac.Item.from_file(str(place.local / f"{place.local.name}_stac.json"))
+    for asset in item.assets.values():
+        name = asset.href.rpartition("/")[2]
+        if name.upper().endswith(".TIF"):
+            asset.href = place.file(name.removeprefix(f"{place.local.name}_")[:-4])
+    return item
+
+
+def _assets(item: Any) -> list[str]:
+    return [
+        next(key for key, asset in item.assets.items() if asset.href.endswith(f"_{name}.TIF"))
+        for name in (RED, NIR)
+    ]
+
+
+def _bounds(place: Place) -> tuple[float, float, float, float]:
+    import rasterio
+
+    with rasterio.open(place.local / f"{place.local.name}_{RED}.TIF") as file:
+        x, y = file.transform * (LEFT, TOP)
+    return x, y - 30 * HEIGHT, x + 30 * WIDTH, y
+
+
+def odc_work(task: str, place: Place) -> Work:
+    import odc.stac
+
+    item = _item(place)
+    names = _assets(item)
+    x0, y0, x1, y1 = _bounds(place)
+
+    def ask() -> Any:
+        box = {"x": (x0, x1), "y": (y0, y1)} if task == "box" else {}
+        crs = f"EPSG:{item.properties.get('proj:epsg') or item.properties['proj:code'][5:]}"
+        found = odc.stac.load([item], bands=names, crs=crs, resolution=30, pool=2, **box)
+        return _ndvi(*(found[name].values for name in names))
+
+    return ask
+
+
+def stackstac_work(task: str, place: Place) -> Work:
+    import stackstac
+
+    item = _item(place)
+    names = _assets(item)
+    code = int(item.properties.get("proj:epsg") or item.properties["proj:code"][5:])
+    bounds = _bounds(place) if task == "box" else None
+
+    def ask() -> Any:
+        found = stackstac.stack(
+            [item], assets=names, bounds=bounds, epsg=code, resolution=30, rescale=False,
+            dtype="uint16", fill_value=np.uint16(0),
+        )  # fmt: skip
+        return _ndvi(*found.compute(scheduler="threads", num_workers=2).values[0])
+
+    return ask
+
+
+CONTENDERS: dict[str, tuple[Callable[[str, Place], Work], tuple[str, ...]]] = {
+    "lakeq": (lakeq_work, ("box", "full", "points", "series", "zones")),
+    "rasterio": (rasterio_work, ("box", "full", "points", "series", "zones")),
+    "rio-tiler": (rio_tiler_work, ("box", "points")),
+    "odc-stac": (odc_work, ("box", "full")),
+    "stackstac": (stackstac_work, ("box", "full")),
+}
+
+
+def measure(name: str, task: str, place: Place, rounds: int) -> dict[str, Any]:
+    warnings.simplefilter("ignore")
+    work = CONTENDERS[name][0](task, place)
+    answer = work()
+    walls, cpus = [], []
+    for _ in range(rounds):
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {
+        "wall": statistics.median(walls), "best": min(walls), "cpu": statistics.median(cpus),
+        "mb": peak, "answer": str(answer)[:60], "read": getattr(work, "read", 0) / 1e6,
+        "requests": getattr(work, "requests", 0),
+    }  # fmt: skip
+
+
+@contextmanager
+def endpoint(folder: Path) -> Iterator[str]:
+    """Rclone serving a folder of buckets as S3, every request held back on its way."""
+    rclone = shutil.which("rclone") or str(Path(sys.executable).with_name("rclone"))
+    port, front = _free(), _free()
+    server = subprocess.Popen(
+        [rclone, "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", "--auth-key",
+         "key,secret", "--copy-links", "-q"]
+    )  # fmt: skip
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=_serve, args=(loop, front, port), daemon=True).start()
+    time.sleep(2)
+    try:
+        yield f"http://127.0.0.1:{front}"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        server.terminate()
+        server.wait()
+
+
+def _free() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _serve(loop: asyncio.AbstractEventLoop, front: int, port: int) -> None:
+    async def pipe(source: Any, sink: Any, delay: float) -> None:
+        try:
+            while data := await source.read(1 << 18):
+                if delay:  # a GET is one piece
+                    await asyncio.sleep(delay)
+                sink.write(data)
+                await sink.drain()
+        finally:
+            sink.close()
+
+    async def connected(reader: Any, writer: Any) -> None:
+        back_reader, back_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(
+            pipe(reader, back_writer, DELAY_S), pipe(back_reader, writer, 0), return_exceptions=True
+        )
+
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(asyncio.start_server(connected, "127.0.0.1", front))
+    loop.run_forever()
+
+
+def run_one(name: str, task: str, arguments: argparse.Namespace, where: str) -> dict[str, Any]:
+    line = [sys.executable, __file__, str(arguments.scene), "--rounds", str(arguments.rounds),
+            "--one", name, task, where]  # fmt: skip
+    if arguments.series:
+        line += ["--series", str(arguments.series)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=_env(where))
+    if done.returncode:
+        return {"error": done.stderr.strip().rpartition("\n")[2][:100]}
+    found: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
+    return found
+
+
+def _env(where: str) -> dict[str, str]:
+    if not where:
+        return dict(os.environ)
+    return {**os.environ, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_S3_ENDPOINT": where.removeprefix("http://"), "AWS_HTTPS": "NO",
+            "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_DEFAULT_REGION": "us-east-1",
+            "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}  # fmt: skip
+
+
+def table(arguments: argparse.Namespace, where: str, tasks: tuple[str, ...]) -> None:
+    print("| task | who | s | best s | CPU s | RSS MB | read MB | requests | answer |")
+    print("|---|---|--:|--:|--:|--:|--:|--:|---|")
+    for task in tasks:
+        for name, (_, known) in CONTENDERS.items():
+            if task not in known or (arguments.only and name not in arguments.only):
+                continue
+            f = run_one(name, task, arguments, where)
+            if "error" in f:
+                print(f"| {task} | {name} | failed: {f['error']} |", flush=True)
+                continue
+            read = f"{f['read']:.1f}" if f["read"] else ""
+            print(
+                f"| {task} | {name} | {f['wall']:.3f} | {f['best']:.3f} | {f['cpu']:.3f} | "
+                f"{f['mb']:.0f} | {read} | {f['requests'] or ''} | {f['answer']} |", flush=True
+            )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("scene", type=Path)
+    parser.add_argument("--series", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--tasks", nargs="*", default=["box", "full", "points", "series", "zones"])
+    parser.add_argument("--s3", action="store_true")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        name, task, where = arguments.one
+        place = Place(arguments.scene, arguments.series, where)
+        print(json.dumps(measure(name, task, place, arguments.rounds)))
+        return
+    table(arguments, "", tuple(arguments.tasks))
+    if arguments.s3:
+        with tempfile.TemporaryDirectory() as folder:
+            bucket = Path(folder) / BUCKET
+            bucket.mkdir()
+            (bucket / arguments.scene.name).symlink_to(arguments.scene.resolve())
+            with endpoint(Path(folder)) as where:
+                print(f"\nS3, {DELAY_S * 1000:.0f} ms a request:\n")
+                table(arguments, where, ("box", "points"))
+
+
+if __name__ == "__main__":
+    main()
