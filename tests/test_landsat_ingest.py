@@ -206,6 +206,7 @@ BAD_LISTS = {
     "row": (HEAD + LINE + LINE.replace("149,39", "149,999"), "line 3", "row 999"),
     "time": (HEAD + LINE + LINE.replace("2017-04-11 05", "2017-14-11 05"), "line 3", "no time"),
     "name": (HEAD + LINE + LINE.replace("LC08", "XX08", 1), "line 3", "XX08"),
+    "year": (HEAD + LINE + LINE.replace("2017-04-11 05", "1917-04-11 05"), "line 3", "year 1917"),
     "header": ("productId,a,b\n" + LINE, "line 1", "entityId"),
 }
 
@@ -223,11 +224,20 @@ def test_a_bad_line_of_a_list_is_named_and_the_lake_stays(tmp_path: Path, case: 
     assert not list((tmp_path / "lake").rglob("*.parquet"))
 
 
+def test_a_list_without_an_end_of_its_line_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "scene_list.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(HEAD.encode() + b"x" * (40 << 20))
+    with pytest.raises(BadSource, match="line of more than"):
+        lakeq.connect(tmp_path / "lake").ingest("landsat.scenes", [path])
+
+
 def test_a_list_that_is_cut_short_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "scene_list.gz"
     path.write_bytes(gzip.compress((HEAD + LINE * 500).encode())[:-40])
-    with pytest.raises(BadSource, match="cut short"):
+    with pytest.raises(BadSource, match="cut short") as caught:
         lakeq.connect(tmp_path / "lake").ingest("landsat.scenes", [path])
+    assert caught.value.where == path.as_uri()
 
 
 def test_cloud_cover_that_was_not_determined_is_null(tmp_path: Path) -> None:

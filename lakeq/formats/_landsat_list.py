@@ -41,6 +41,7 @@ NEEDED = (
     "download_url",
 )
 BLOCK_BYTES = 8 << 20
+FIRST_YEAR, LAST_YEAR = 1972, 2100  # Landsat 1 flew in July 1972; each year has a file open
 ROWS_PER_BATCH = 1 << 14
 _PREFIX_BYTES = 4
 _HINT = "fetch the list again"
@@ -82,7 +83,7 @@ def _blocks(source: SourceObject, context: ReadContext) -> Iterator[_Lines]:
         rest: bytes | None = begun
         number = 2
         while rest is not None:
-            data, rest = _whole_lines(stream, rest)
+            data, rest = _whole_lines(stream, rest, source.uri)
             if not data.strip():
                 continue
             count = data.count(b"\n") + (not data.endswith(b"\n"))
@@ -172,12 +173,19 @@ def _header(stream: BinaryIO, uri: str) -> tuple[list[str], bytes]:
     return names, rest
 
 
-def _whole_lines(stream: BinaryIO, begun: bytes) -> tuple[bytes, bytes | None]:
-    """The next whole lines, and the beginning of the one behind; None at the end."""
-    data = begun + _read(stream, BLOCK_BYTES, "the list")
-    if len(data) == len(begun):
-        return data, None
+def _whole_lines(stream: BinaryIO, begun: bytes, uri: str) -> tuple[bytes, bytes | None]:
+    """The next whole lines, some megabytes, and the beginning of the one behind; None at the end."""
+    parts, room = [begun], BLOCK_BYTES
+    while room > 0:
+        more = _read(stream, room, uri)
+        if not more:
+            return b"".join(parts), None
+        parts.append(more)
+        room -= len(more)
+    data = b"".join(parts)
     end = data.rfind(b"\n") + 1
+    if not end:
+        raise BadSource("a line of more than 8 MB", uri, _HINT)
     return data[:end], data[end:]
 
 
@@ -206,9 +214,14 @@ def _parsed(lines: _Lines) -> pa.Table:
         pa.int32(),
     )
     cells = _cells(lines, satellite, path, row)
+    year = pc.cast(pc.year(acquired), pa.int32())
+    known = pc.and_(pc.greater_equal(year, FIRST_YEAR), pc.less_equal(year, LAST_YEAR))
+    if not pc.all(known).as_py():
+        index = pc.index(known, value=False).as_py()
+        raise lines.bad(index, f"a scene of the year {year[index].as_py()}")
     return pa.table(
         {
-            "year": pc.cast(pc.year(acquired), pa.int32()),
+            "year": year,
             "cell": cells,
             "path": path,
             "row": row,

@@ -24,7 +24,7 @@ from lakeq.formats._landsat_rows import (
     number,
 )
 
-LIMIT_BYTES = 64 << 20  # of an answer with many items; one item has 40 kB
+LIMIT_BYTES = 16 << 20  # of an answer with many items; one item has 40 kB
 _HINT = "fetch the object again, or leave it out"
 _CORNERS = 5  # places of a ring of four
 _MAX_PLACES = 10_000  # of an outline
