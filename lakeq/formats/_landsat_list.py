@@ -174,7 +174,7 @@ def _header(stream: BinaryIO, uri: str) -> tuple[list[str], bytes]:
 
 
 def _whole_lines(stream: BinaryIO, begun: bytes, uri: str) -> tuple[bytes, bytes | None]:
-    """The next whole lines, some megabytes, and the beginning of the one behind; None at the end."""
+    """Whole lines, some megabytes, and the beginning of the next; None at the end."""
     parts, room = [begun], BLOCK_BYTES
     while room > 0:
         more = _read(stream, room, uri)
