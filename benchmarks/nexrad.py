@@ -23,8 +23,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
+from shutil import copyfile
 from statistics import median
 from typing import Any
 
@@ -101,12 +103,49 @@ began: list[tuple[float, float]] = []  # CPU and wall seconds after a lake was m
 ended: list[tuple[float, float]] = []
 
 
-def lakeq_ingest(path: Path) -> Work:
+SERVERS = ExitStack()  # what serves S3, until the process ends
+
+
+def on_s3(path: Path) -> tuple[str, dict[str, Any]]:
+    """The object on a server of S3's protocol (rclone) on this machine: its URI, and settings."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.test_storage import rclone
+
+    folder = Path(SERVERS.enter_context(tempfile.TemporaryDirectory()))
+    (folder / "archive").mkdir()
+    copyfile(path, folder / "archive" / path.name)
+    endpoint = SERVERS.enter_context(rclone(folder, "the-key", "the-secret"))
+    os.environ |= {"AWS_ACCESS_KEY_ID": "the-key", "AWS_SECRET_ACCESS_KEY": "the-secret"}
+    settings = {"s3_endpoint_url": endpoint, "s3_region": "us-east-1", "s3_anon": False}
+    return f"s3://archive/{path.name}", settings
+
+
+def lakeq_decode_s3(path: Path) -> Work:
     import lakeq
+    from lakeq.formats import _nexrad_container, _nexrad_messages, _nexrad_outer  # noqa: F401
+    from lakeq.formats._nexrad_volume import read_stream
+    from lakeq.storage import Storage
+
+    uri, settings = on_s3(path)
+    folder = SERVERS.enter_context(tempfile.TemporaryDirectory())
+    source = Storage(lakeq.connect(folder, **settings).settings).source(uri)
+    source.read_range(0, 1)  # the client is made and connected
+
+    def decode() -> Any:
+        with source.open() as stream:
+            return list(read_stream(path.name, stream, threads=2).sweeps)
+
+    return decode
+
+
+def lakeq_ingest(path: Path, *, s3: bool = False) -> Work:
+    import lakeq
+
+    uri, settings = on_s3(path) if s3 else (path, {})
 
     def ingest() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            lakeq.connect(folder).ingest("nexrad", [path])
+            lakeq.connect(folder, **settings).ingest("nexrad", [uri])
             for table in ("rays", "gates", "grid", "sweeps", "volumes"):
                 files = Path(folder).glob(f"warehouse/nexrad/{table}/**/*.parquet")
                 SIZES[table] = sum(file.stat().st_size for file in files) / path.stat().st_size
@@ -150,6 +189,8 @@ CONTENDERS: dict[str, Callable[[Path], Work]] = {
     "lakeq all tables": lakeq_tables,
     "lakeq ingest": lakeq_ingest,
     "lakeq one chunk": lakeq_chunk,
+    "lakeq decode from S3, 2 threads": lakeq_decode_s3,
+    "lakeq ingest from S3": lambda path: lakeq_ingest(path, s3=True),
 }
 
 
@@ -171,6 +212,7 @@ def child(name: str, path: Path) -> None:
         "sizes": SIZES,
     }
     del kept
+    SERVERS.close()
     print(json.dumps(result), file=printed)
 
 

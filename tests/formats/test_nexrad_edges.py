@@ -349,7 +349,7 @@ def mutate(count: int, seed: int) -> None:
     bases = unpacked_messages()
     for number in range(count):
         data = mutated(bases[number % len(bases)], generator)
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             volume = _nexrad_volume.read_bytes(data, "KDMX20250101_225441", threads=1)
             for sweep in volume.sweeps:
@@ -358,7 +358,7 @@ def mutate(count: int, seed: int) -> None:
                     assert sum(int(codes.max(initial=0)) for codes in run.codes.values()) >= 0
         except BadSource:
             pass
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 5
 
 
 def test_wrong_bytes_are_read_or_refused_and_nothing_else() -> None:
