@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 REWRITES = 3
 COSTLY_SHARE = 0.2  # of a plan's bytes; a column below is not worth a line
 WORTH_BYTES = 1_000_000  # a plan below needs no advice: Athena asks for 10 MB at least
+FILES_SEEN = 1000  # of a table, to look for a small partition
 SORT_KINDS = frozenset({"BIGINT", "INTEGER"})
 
 
@@ -106,8 +107,7 @@ def _narrower(
 ) -> Iterator[tuple[str, str]]:
     """`sql` with less of one table in its place."""
     name = table.qualified
-    first = next(iter(snapshot.files), None)
-    for column, value in first.partition if first is not None else ():
+    for column, value in _partitions(snapshot):
         if value is not None:
             condition = f"{column} = '{value.replace(chr(39), chr(39) * 2)}'"
             less = _joined("SELECT * FROM", name, "WHERE", condition)
@@ -116,27 +116,38 @@ def _narrower(
     for column in costly[:2]:
         less = _joined("SELECT * EXCLUDE", f"({column})", "FROM", name)
         yield f"without the column {column}", _in_place(sql, table, less)
-    middle = _middle(table, snapshot)
-    if middle is not None:
-        condition = f"{middle[0]} < {middle[1]}"
+    for column, most in _cuts(table, snapshot):
+        condition = f"{column} < {most}"
         less = _joined("SELECT * FROM", name, "WHERE", condition)
         yield f"only {condition}", _in_place(sql, table, less)
 
 
-def _middle(table: Table, snapshot: TableSnapshot) -> tuple[str, int] | None:
-    """A column that the rows are sorted by, and a value in the middle of its row groups."""
+def _partitions(snapshot: TableSnapshot) -> list[tuple[str, str | None]]:
+    """The partition values of the first file and of the smallest one, each once."""
+    files = list(snapshot.files[:FILES_SEEN])
+    if not files:
+        return []
+    smallest = min(files, key=lambda file: file.size_bytes)
+    return list(dict.fromkeys([*files[0].partition, *smallest.partition]))
+
+
+def _cuts(table: Table, snapshot: TableSnapshot) -> list[tuple[str, int]]:
+    """A column that the rows are sorted by, with values half and a quarter into its row groups."""
     kinds = {column.name: column.duckdb_type for column in snapshot.columns}
     names = [name for name in table.sort_by if kinds.get(name) in SORT_KINDS]
     if not names or not snapshot.files:
-        return None
+        return []
     footer = max((snapshot.files[0], snapshot.files[-1]), key=lambda f: f.rows).footer
     place = next((n for n, leaf in enumerate(footer.leaves) if leaf.path == names[0]), None)
     if place is None or not footer.bounds:
-        return None
+        return []
     width = len(footer.leaves)
     lows = [footer.bounds[group * width + place] for group in range(len(footer.rows))]
     values = sorted(each.low for each in lows if each and isinstance(each.low, int))
-    return (names[0], values[len(values) // 2]) if len(set(values)) > 1 else None
+    if len(set(values)) < 2:
+        return []
+    places = (len(values) // 2, max(1, len(values) // 4))
+    return list(dict.fromkeys((names[0], values[at]) for at in places))
 
 
 def _in_place(sql: str, table: Table, less: str) -> str:

@@ -340,6 +340,30 @@ def test_a_refusal_names_three_cheaper_queries(shapes: Shapes, server: CountingS
     assert server.requests == []
 
 
+NARROW = {"equality", "count(*)", "CTE", "view", "partition pruning", "parameter"}
+
+
+def test_three_cheaper_queries_are_found_but_for_what_is_narrow_already(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    large = make(tmp_path_factory.mktemp("cheaper"), rows=12_000)
+    for shape in SHAPES.keys() - NARROW:
+        assert len(advised(large, SHAPES[shape]).cheaper) == 3, shape
+
+
+def test_advice_names_the_slice_that_exists(
+    cohort_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakeq._advice.WORTH_BYTES", 0)
+    advice = cohort_lake.plan("select sum(ac) from thousand_genomes.variants").advice
+    (told,) = (line for line in advice if "variants_clinvar is a slice" in line)
+    sources = "clinvar.grch37 and thousand_genomes.variants"
+    assert told.startswith("thousand_genomes.variants_clinvar is a slice of ")
+    assert told.split(" is a slice of ")[1].split(":")[0] in (sources, "thousand_genomes.variants")
+    asked = "select count(*) from thousand_genomes.samples"
+    assert not any("is a slice" in line for line in cohort_lake.plan(asked).advice)
+
+
 def test_advice_names_costly_columns_and_what_would_prune(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -268,7 +268,7 @@ QUERIES = [
              " where number = 0",
              lambda f: [(f.s[0][3].upper(), f.s[0][0][:2], f.s[0][1][::-1])]),
     Ordinary("regexp_extract", f"select regexp_extract(sample, '([A-Z]+)', 1), count(*) from {S} group by 1",
-             lambda f: _items(Counter(re.match("[A-Z]+", s[0])[0] for s in f.s))),  # type: ignore[index]
+             lambda f: _items(Counter(re.match("[A-Z]+", s[0])[0] for s in f.s))),  # type: ignore[index]  # each name begins with letters
     Ordinary("concat_format", "select 'a' || 'b', concat_ws('-', 1, 2), format('{:03d}', 7)",
              lambda f: [("ab", "1-2", "007")]),
     Ordinary("math", "select round(2.5), 7 // 2, 7 % 3, sqrt(16), greatest(1, 3, 2), -7 // 2",
