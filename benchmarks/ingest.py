@@ -1,11 +1,19 @@
 """What a notification takes: understanding it, letting it in, checking its signature.
 
     python benchmarks/ingest.py [--messages DIR] [--count 20000]
+    python benchmarks/ingest.py --chain DIR [--events 50000]
 
 DIR has real messages (`*/sns/*.json`); without it made ones of the same shapes are read. Rates
 are CPU seconds of one core, the best of five rounds; json.loads alone stands beside them, since
 nothing in Python can be faster. Signatures are made by the package cryptography and checked by
 lakeq with the certificate in its cache.
+
+With `--chain` the whole way is measured, against moto in a process of its own: DIR holds the chunks
+of a real radar volume (`KLOT/940`). What an object takes beyond its conversion is the time of the
+smallest there is, the first chunk (2 kB), brought in alone under another time each round; a
+duplicate is the same event again; from SNS to queryable is a whole volume, put into its bucket,
+told by SNS to SQS, worked on by `lakeq ingest watch` and asked for in SQL until it is there. The
+soak sends so many events, one in a hundred of a new object, ten at a time.
 """
 
 from __future__ import annotations
@@ -13,10 +21,19 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 from lakeq.catalog import load
@@ -157,11 +174,189 @@ def signatures(count: int) -> Iterator[str]:
         yield f"signatures of version {version} checked: {rate:,.0f} a CPU second"
 
 
+# The whole way
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    """A server of moto in a process of its own; its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", MOTO, str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+MOTO = (
+    "import logging, sys; logging.disable(); from moto.server import ThreadedMotoServer as S;"
+    "S('127.0.0.1', int(sys.argv[1])).start(); import time; time.sleep(1e6)"
+)
+CHUNK_BUCKET, ARCHIVE_BUCKET = "unidata-nexrad-level2-chunks", "unidata-nexrad-level2"
+
+
+class Chain:
+    """A lake in a folder, and clients of the services."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        import boto3
+
+        import lakeq
+
+        own = {"endpoint_url": url, "region_name": "us-east-1",
+               "aws_access_key_id": "x", "aws_secret_access_key": "y"}  # fmt: skip
+        self.url = url
+        self.s3, self.sns, self.sqs = (boto3.client(name, **own) for name in ("s3", "sns", "sqs"))
+        self.lake = lakeq.connect(folder / "lake", s3_endpoint_url=url)
+        for bucket in (CHUNK_BUCKET, ARCHIVE_BUCKET):
+            self.s3.create_bucket(Bucket=bucket)
+
+    def put(self, bucket: str, key: str, body: bytes) -> Event:
+        """Store an object that anybody may read."""
+        self.s3.put_object(Bucket=bucket, Key=key, Body=body, ACL="public-read")
+        return Event("created", bucket, key)
+
+    def ingester(self, *tables: str) -> Any:
+        """What brings objects into these tables."""
+        from lakeq.ingest.core import Options
+        from lakeq.ingest.service import service
+
+        return service(self.lake, "nexrad", Options(tables=tables or None)).ingester
+
+
+def objects(chain: Chain, body: bytes, count: int) -> Iterator[Event]:
+    """So many first chunks of volumes a second apart."""
+    start = datetime(2021, 6, 25, tzinfo=UTC)
+    for number in range(count):
+        time_ = start + timedelta(seconds=number)
+        key = f"KLOT/{number % 1000}/{time_:%Y%m%d-%H%M%S}-001-S"
+        yield chain.put(CHUNK_BUCKET, key, body)
+
+
+def overhead(chain: Chain, body: bytes, rounds: int = 60) -> Iterator[str]:
+    ingest = chain.ingester("volumes")
+    first: list[tuple[float, float]] = []
+    again: list[tuple[float, float]] = []
+    for event in objects(chain, body, rounds):
+        for times in (first, again):
+            cpu, started = time.process_time(), time.perf_counter()
+            (outcome,) = ingest([event])
+            times.append((time.perf_counter() - started, time.process_time() - cpu))
+        assert outcome.status == "duplicate", outcome
+    for name, times in (("an object of 2 kB, alone", first), ("a duplicate", again)):
+        wall, cpus = (quantiles(column, n=20) for column in zip(*times[5:], strict=True))
+        yield (
+            f"{name}: {wall[9] * 1e3:,.1f} ms (95 %: {wall[18] * 1e3:,.1f}),"
+            f" {cpus[9] * 1e3:,.1f} ms of CPU, {rounds - 5} rounds"
+        )
+
+
+def queryable(chain: Chain, body: bytes) -> Iterator[str]:
+    """From publishing to rows, with a worker that waits as it always does."""
+    from lakeq.ingest.core import Options
+    from lakeq.ingest.service import service
+
+    topic = chain.sns.create_topic(Name="volumes")["TopicArn"]
+    queue = chain.sqs.create_queue(QueueName="volumes")["QueueUrl"]
+    arn = chain.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    endpoint = arn["Attributes"]["QueueArn"]
+    chain.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint)
+    work = service(chain.lake, "nexrad", Options(), topics=[topic])
+    worker = work.worker(queue)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        for hour in range(3):
+            key = f"2021/06/25/KLOT/KLOT20210625_{hour + 10}5154_V06"
+            chain.put(ARCHIVE_BUCKET, key, body)
+            record = {
+                "eventVersion": "2.1",
+                "eventSource": "aws:s3",
+                "eventName": "ObjectCreated:Put",
+                "s3": {"bucket": {"name": ARCHIVE_BUCKET}, "object": {"key": key}},
+            }
+            cpu, started = time.process_time(), time.perf_counter()
+            chain.sns.publish(TopicArn=topic, Message=json.dumps({"Records": [record]}))
+            wanted = f"select count(*) from nexrad.gates where _source like '%{key}'"
+            while not _count(chain, wanted):
+                time.sleep(0.05)
+            seconds = time.perf_counter() - started
+            yield (f"a volume of {len(body) / 1e6:.1f} MB, SNS to gates in SQL: {seconds:.1f} s,"
+                   f" {time.process_time() - cpu:.1f} s of CPU")  # fmt: skip
+    finally:
+        worker.stop()
+        thread.join()
+        work.close()
+
+
+def _count(chain: Chain, sql: str) -> int:
+    from lakeq.errors import LakeqError
+
+    try:
+        return int(str(chain.lake.sql(sql).rows()[0][0]))
+    except LakeqError:  # the table is not there yet
+        return 0
+
+
+def soak(chain: Chain, body: bytes, events: int) -> Iterator[str]:
+    """Memory and time by tenths."""
+    ingest = chain.ingester("volumes")
+    known = list(objects(chain, body, events // 100))
+    chance = random.Random(32)
+    order = sorted(
+        (number + chance.uniform(0, 3), number) for number in range(len(known)) for _ in range(100)
+    )  # each object's hundred lie among those of its neighbours
+    waiting = [known[number] for _, number in order]
+    tenth = len(waiting) // 10
+    yield "events     RSS, MB   open files   ms an event, median and 95 % of calls of ten"
+    for start in range(0, tenth * 10, tenth):
+        times = []
+        for at in range(start, start + tenth, 10):
+            started = time.perf_counter()
+            outcomes = ingest(waiting[at : at + 10])
+            times.append((time.perf_counter() - started) * 100)
+            assert all(outcome.settled for outcome in outcomes)
+        cuts = quantiles(times, n=20)
+        files = len(list(Path("/proc/self/fd").iterdir()))
+        yield f"{start + tenth:7,} {_rss():10.1f} {files:12} {cuts[9]:10.2f} {cuts[18]:8.2f}"
+
+
+def _rss() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def whole_way(folder: Path, events: int) -> Iterator[str]:
+    chunks = [path.read_bytes() for path in sorted(folder.iterdir())]
+    parts: list[Callable[[Chain], Iterator[str]]] = [
+        lambda chain: soak(chain, chunks[0], events),  # first: nothing large was in memory before
+        lambda chain: overhead(chain, chunks[0]),
+        lambda chain: queryable(chain, b"".join(chunks)),
+    ]
+    for part in parts:
+        with moto() as url, tempfile.TemporaryDirectory() as place:
+            yield from part(Chain(url, Path(place)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--messages", type=Path)
     parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--chain", type=Path, metavar="DIR")
+    parser.add_argument("--events", type=int, default=50_000)
     given = parser.parse_args()
+    if given.chain:
+        os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
+        for line in whole_way(given.chain, given.events):
+            print(line, flush=True)
+        return
     messages = real(given.messages) if given.messages else made()
     for line in normalising(messages, given.count):
         print(line)
