@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lakeq.arrays import Order, Values
     from lakeq.arrays.scenes import Values as SceneValues
     from lakeq.catalog import Catalog, Column, Dataset, Table
+    from lakeq.compare import Comparison
     from lakeq.config import Settings
     from lakeq.convert import IngestReport
     from lakeq.keys import Moment
@@ -140,6 +141,23 @@ class Lake:
             across_assemblies=across_assemblies,
             max_rows=max_rows,
         )
+
+    def compare(
+        self,
+        query: str,
+        params: Mapping[str, object] | None = None,
+        *,
+        engines: Sequence[str] = ("duckdb", "spark"),
+        **options: Any,
+    ) -> Comparison:
+        """Run `query` on each of `engines`, one after the other, and hold their rows together.
+
+        `options` are those of `sql`, which also says what is raised. Each run asks its own price.
+        """
+        from lakeq import compare
+
+        run = partial(self.sql, query, params, **options)
+        return compare.compare(run, engines, self._named(query, params), self.settings)
 
     def plan(
         self,

@@ -65,6 +65,11 @@ TERMINAL_ROWS = 1000  # a table on a terminal stops here unless --max-rows says 
     is_flag=True,
     help="Exit with 8, after the rows, when this query sets off a budget alert.",
 )
+@click.option(
+    "--compare",
+    metavar="NAMES",
+    help="Run it on several engines, such as duckdb,spark: bytes, dollars, and whether rows agree.",
+)
 @click.option("--engine", metavar="NAME", help="Where it runs. [default: duckdb]")
 @click.option("--csv-safe", is_flag=True, help="Put ' before cells that spreadsheets would run.")
 @spender_options
@@ -84,6 +89,7 @@ def sql(
     max_bytes: str | None,
     max_seconds: str | None,
     fail_on_alert: bool,
+    compare: str | None,
     engine: str | None,
     csv_safe: bool,
 ) -> None:
@@ -107,6 +113,9 @@ def sql(
         )
         click.echo(json.dumps(plan.to_dict()) if format == "json" else str(plan))
         return
+    if compare is not None:
+        _compare(lake, text, _values(lake, text, _pairs(params)), compare, at=at)
+        return
     target = None if output in (None, "-") else Path(str(output))
     terminal = target is None and sys.stdout.isatty()
     kind = format or (format_of(target) if target else "table" if terminal else "csv")
@@ -125,6 +134,19 @@ def sql(
     _tell(result.report, report)
     if fail_on_alert and result.alerts:
         click.get_current_context().exit(ALERTED)
+
+
+def _compare(
+    lake: Lake, text: str, values: Mapping[str, object], names: str, *, at: str | None
+) -> None:
+    """Print engines side by side; rows that differ are a failure."""
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    if len(chosen) < 2:
+        raise UsageError("give two engines or more", "--compare", "--compare duckdb,spark")
+    found = lake.compare(text, values, engines=chosen, at=at)
+    click.echo(str(found))
+    if found.difference:
+        click.get_current_context().exit(1)
 
 
 def _text(query: str | None, file: str | None) -> str:

@@ -222,3 +222,21 @@ def test_an_engines_own_error_is_told(tables: Lake) -> None:
 def test_the_budget_stands_before_every_engine(tables: Lake) -> None:
     with pytest.raises(LakeqError, match="refused before anything was read"):
         tables.sql("select * from thousand_genomes.variants", engine="spark", max_bytes=10)
+
+
+def test_engines_stand_side_by_side(tables: Lake) -> None:
+    sql = "select contig, count(*) as n from thousand_genomes.variants group by 1"
+    found = tables.compare(sql, engines=["duckdb", "spark"])
+    assert found.difference == ""
+    assert list(found.reports) == ["duckdb", "spark"]
+    assert str(found).endswith("the rows agree")
+
+
+def test_rows_that_differ_are_told() -> None:
+    from lakeq.compare import _difference
+
+    rows = [(1, 0.1 + 0.2), (2, None)]
+    assert _difference("a", rows, "b", [(1, 0.3), (2, None)], ordered=True) == ""
+    assert _difference("a", rows, "b", [(2, None), (1, 0.3)], ordered=False) == ""
+    assert "row 1 differs" in _difference("a", rows, "b", [(2, None), (1, 0.3)], ordered=True)
+    assert "2 on a, 1 on b" in _difference("a", rows, "b", rows[:1], ordered=True)
