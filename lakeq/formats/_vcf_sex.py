@@ -1,8 +1,8 @@
 """Counts by sex on X and Y: one allele of a male where a file writes two.
 
-Source: plink 2.0, --freq and --set-invalid-haploid-missing: outside the pseudo-autosomal regions
-a male has one X, so his 1/1 is one allele and his 0/1 is none that is known. Regions: UCSC, tables
-of hg19 and hg38, and https://www.ncbi.nlm.nih.gov/grc/human.
+Outside the pseudo-autosomal regions a male has one X, so his 1/1 is one allele, as bcftools
++fixploidy and plink 2 count it, and his 0/1 is none that is known (plink 2.00a3.5 counts half of
+each). Regions: UCSC, tables of hg19 and hg38, and https://www.ncbi.nlm.nih.gov/grc/human.
 """
 
 from __future__ import annotations
