@@ -174,6 +174,7 @@ def command(chain: Chain, *words: str, **more: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_s31_the_command_ends_at_sigterm(chain: Chain) -> None:
     chain.put("a")
     process = command(chain, "ingest", "watch", "marks", "--queue-url", chain.url,
@@ -190,50 +191,54 @@ def test_s31_the_command_ends_at_sigterm(chain: Chain) -> None:
     assert 'lakeq_ingest_lag_seconds_count{dataset="marks"} 1.0' in text
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=300)
     assert time.monotonic() - began < 30
     assert process.returncode == 0
     assert json.loads(out)["committed"] == 1
     assert chain.rows() == expected({"a": (1, 3)})
 
 
+@pytest.mark.slow
 def test_the_commands_on_dead_letters_and_status(chain: Chain) -> None:
     for name in ("x", "y"):
         chain.put(name, data=b"!fail\n")
     chain.put("good")
     watch = command(chain, "ingest", "watch", "marks", "--queue-url", chain.url, "--drain",
                     "--retry-delay", "0")  # fmt: skip
-    out, errors = watch.communicate(timeout=60)
+    out, errors = watch.communicate(timeout=300)
     assert watch.returncode == 0, errors
     assert json.loads(out)["dead letters"] == 2
-    out, _ = command(chain, "ingest", "dlq", "ls", "--queue-url", chain.url).communicate(timeout=60)
+    out, _ = command(chain, "ingest", "dlq", "ls", "--queue-url", chain.url).communicate(
+        timeout=300
+    )
     letters = [json.loads(line) for line in out.splitlines()]
     assert {letter["objects"][0][-1] for letter in letters} == {"x", "y"}
     assert all("!fail" in letter["reason"] for letter in letters)
     shown = command(
         chain, "ingest", "dlq", "show", letters[0]["id"][:13], "--dlq-url", chain.dead_url
     )
-    out, errors = shown.communicate(timeout=60)
+    out, errors = shown.communicate(timeout=300)
     assert "!fail" in errors
     assert json.loads(out)["TopicArn"] == chain.topic
     again = command(chain, "ingest", "dlq", "retry", letters[0]["id"], "--queue-url", chain.url)
-    _, errors = again.communicate(timeout=60)
+    _, errors = again.communicate(timeout=300)
     assert errors == "1 put back\n"
     assert chain.depth() == 1
     status = command(chain, "ingest", "status", "--queue-url", chain.url)
-    out, errors = status.communicate(timeout=60)
+    out, errors = status.communicate(timeout=300)
     told = json.loads(out)
     assert told["datasets"]["marks"]["counts"]["committed"] == 1
     assert told["queue"]["waiting"] == 1
     assert told["dead_letters"]["waiting"] == 1
     assert told["topics"][0]["topic"] == chain.topic
-    ledger, _ = command(chain, "history", "--format", "json").communicate(timeout=60)
+    ledger, _ = command(chain, "history", "--format", "json").communicate(timeout=300)
     assert "by notification" in ledger
 
 
+@pytest.mark.slow
 def test_a_queue_that_is_not_there(chain: Chain) -> None:
     process = command(chain, "ingest", "watch", "marks", "--queue-url", f"{chain.url}-not")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 5
     assert "no such queue" in errors
 
