@@ -197,7 +197,7 @@ def _parsed(lines: _Lines) -> pa.Table:
     texts = {name: lines.columns[name].combine_chunks() for name in lines.columns.column_names}
     identifiers = texts.get("productId", texts["entityId"])
     path, row = (_numbers(lines, texts[name], name, pa.int32()) for name in ("path", "row"))
-    cover = _numbers(lines, texts["cloudCover"], "cloudCover", pa.float32())
+    cover = _numbers(lines, texts["cloudCover"], "cloudCover", pa.float64())
     acquired = _times(lines, texts["acquisitionDate"])
     known = pc.match_substring_regex(
         identifiers, "^L[COTEM](0[1-9]_[A-Z0-9_]{20,40}|[1-9][A-Z0-9]{18})$"
@@ -229,7 +229,7 @@ def _parsed(lines: _Lines) -> pa.Table:
             "product_id": identifiers,
             "scene_id": texts["entityId"],
             "satellite": satellite,
-            "cloud_cover": pc.if_else(pc.less(cover, 0), pa.scalar(None, pa.float32()), cover),
+            "cloud_cover": pc.if_else(pc.less(cover, 0), pa.scalar(None, pa.float64()), cover),
             "processing_level": texts["processingLevel"],
             "folder": _folders(texts["download_url"]),
         }
