@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lakeq.api import TableInfo
 
 
+_TYPE_WIDTH = 30  # characters of a type in a line
+
+
 @click.command()
 @listing_format
 @lake_options
@@ -88,11 +91,22 @@ def _described(info: TableInfo, width: int) -> Iterator[str]:
     yield ""
     columns = [{"column": "column", "type": "type", "unit": "unit", "meaning": "meaning"}]
     columns += _columns(info)
-    widths = [max(len(c[key]) for c in columns) for key in ("column", "type", "unit")]
-    for column in columns:
-        *cells, meaning = column.values()
-        head = "  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)) + "  "
-        yield from _hanging(head, meaning, width)
+    # The type of a struct or of a list of them is long: it has lines of its own.
+    kinds = [textwrap.wrap(c["type"], _TYPE_WIDTH, break_on_hyphens=False) for c in columns]
+    cells = [(c["column"], kind, c["unit"]) for c, kind in zip(columns, kinds, strict=True)]
+    name_width = max(len(name) for name, _, _ in cells)
+    type_width = max(len(line) for _, kind, _ in cells for line in kind)
+    unit_width = max(len(unit) for _, _, unit in cells)
+    for (name, kind, unit), column in zip(cells, columns, strict=True):
+        head = f"{name:{name_width}}  {kind[0]:{type_width}}  {unit:{unit_width}}  "
+        lines = _hanging(head, column["meaning"], width)
+        for n, line in enumerate(kind[1:], 1):
+            start = f"{'':{name_width}}  {line:{type_width}}"
+            if n < len(lines):
+                lines[n] = start + lines[n][len(start) :]
+            else:
+                lines.append(start.rstrip())
+        yield from lines
 
 
 def _hanging(head: str, text: str, width: int) -> list[str]:

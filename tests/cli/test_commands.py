@@ -192,6 +192,17 @@ def test_describe_tells_units_size_source_and_licence(command: Command, lake: st
     assert re.search(r"^pos +int64 +bp +1-based", text, re.MULTILINE)
 
 
+def test_describe_breaks_long_types(
+    command: Command, lake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = command("describe", "landsat.scenes", "--lake", lake).text.splitlines()
+    assert max(map(len, lines[lines.index("") :])) <= 100
+    (first,) = (line for line in lines if line.startswith("assets "))
+    assert "list<struct<name: string," in first
+    assert any("float64, k2: float64>>" in line for line in lines)
+
+
 def test_describe_is_one_object_in_json(command: Command, lake: str) -> None:
     facts = json.loads(
         command("describe", "clinvar.grch37", "--lake", lake, "--format", "json").text
