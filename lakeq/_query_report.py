@@ -16,7 +16,8 @@ class Report:
     """What a query took and what that costs.
 
     `bytes_scanned` were read from storage, footers included: over the wire on S3, from the files
-    locally. `cost_usd` is what Athena asks for a scan of so many bytes. `s3_cost_usd` and
+    locally. `cost_usd` is what Athena asks for a scan of so many bytes; of virtual tables, which
+    Athena cannot read, it is the measure of budgets alone. `s3_cost_usd` and
     `egress_usd` are what S3 asks for the requests and for bytes that leave the bucket's region;
     both are 0 for local files and where the bucket's owner pays. Prices of `prices_date`.
     `notes` say what a reader of the rows should know, such as a slice that fell behind. `plan` is
@@ -67,11 +68,10 @@ class Report:
         )
         where = "" if self.engine == "duckdb" else f" on {self.engine.capitalize()}"
         asked = "for this scan on Athena" if self.engine != "athena" else "asked by Athena"
-        lines = [
-            f"{rows} in {self.seconds:.2f} s{where}{more}",
-            scanned,
-            f"cost {cost.dollars(self.cost_usd)} {asked}",
-        ]
+        price = f"cost {cost.dollars(self.cost_usd)} {asked}"
+        if self.plan.virtual:
+            price = f"no price of Athena: {self.plan.not_athena}"
+        lines = [f"{rows} in {self.seconds:.2f} s{where}{more}", scanned, price]
         if self.s3_requests:
             lines.append(
                 f"S3: {self.s3_requests:,} requests {cost.dollars(self.s3_cost_usd)}, "

@@ -109,6 +109,8 @@ class Virtual:
             index=self._index(table),
             pinned=pinned,
             threads=self.settings.threads or os.cpu_count() or 1,
+            limited=any(scan.limited for scan in scans),
+            rows=_enough(scans),
         )
         scan = getattr(formats.get(table.format), "scan")  # noqa: B009  # not all formats have it
         rows: Rows = scan(table, wanted)
@@ -199,6 +201,12 @@ class Virtual:
             row_groups_read=used.row_groups_read + sum(r.blocks_of(part) for r, part in reads),
             row_groups_total=used.row_groups_total + sum(r.blocks for r in self.rows.values()),
         )
+
+
+def _enough(scans: Sequence[Scan]) -> int | None:
+    """How many rows are enough for each of the scans of a mention."""
+    rows = [scan.rows for scan in scans if scan.rows is not None]
+    return max(rows) if rows and len(rows) == len(scans) else None
 
 
 def _plain(column: Any) -> Any:

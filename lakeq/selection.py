@@ -127,7 +127,8 @@ class Wanted:
 
     `columns` are those that the query reads. `index` runs SQL over the table's index, which it
     calls "index", and gives the columns as arrays by name. `pinned` opens an object of which URI,
-    size and version are known, without asking for it.
+    size and version are known, without asking for it. `rows` are enough where it is not None, and
+    where `limited`, reading may end after any row: what is not needed yet is not read ahead.
     """
 
     columns: tuple[str, ...]
@@ -135,6 +136,8 @@ class Wanted:
     index: Callable[[str], Mapping[str, Any]]
     pinned: Callable[[str, int, str], SourceObject]
     threads: int
+    limited: bool = False
+    rows: int | None = None
 
 
 class Rows(Protocol):

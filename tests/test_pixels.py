@@ -324,11 +324,61 @@ def test_a_query_of_all_shapes(lake: Lake, scenes: list[Scene]) -> None:
     assert rows == [(600, int(scenes[1].bands["red"][3, :10].max()), 0)]
 
 
-def test_a_limit_stops_the_reading(lake: Lake) -> None:
-    result = lake.sql("select red from landsat.pixels limit 5")
-    assert len(result.rows()) == 5
-    assert result.report.plan.low_bytes < result.report.plan.high_bytes
-    assert result.report.bytes_scanned <= result.report.plan.high_bytes
+def _block_bytes(scene: Scene, band: str, block: str) -> int:
+    """The bytes of a tile (column_row), as GDAL tells them."""
+    with rasterio.open(scene.file(band)) as file:
+        return int(file.get_tag_item(f"BLOCK_SIZE_{block}", "TIFF", bidx=1))
+
+
+def test_a_limit_without_conditions_plans_no_more_than_its_first_tiles(
+    lake: Lake, scenes: list[Scene]
+) -> None:
+    bands = [column for column in scenes[0].bands if column != "pan"]
+    result = lake.sql(f"select {', '.join(bands)} from landsat.pixels limit 3")
+    assert len(result.rows()) == 3
+    report = result.report
+    (table,) = (t for t in report.plan.tables if t.name == "landsat.pixels")
+    first = min(sum(_block_bytes(s, b, "0_0") for b in bands) for s in scenes)
+    both = sum(_block_bytes(scenes[0], b, k) for b in bands for k in ("0_0", "0_1"))
+    assert first <= table.high_bytes <= both + (1 << 14) * len(bands)
+    assert report.plan.low_bytes < report.plan.high_bytes
+    assert report.bytes_scanned <= report.plan.high_bytes
+    count = sum(scene.bands["red"].size for scene in scenes)
+    few = lake.sql(f"select red from landsat.pixels limit 5 offset {count - 2}")
+    assert len(few.rows()) == 2
+    inner = "select sum(red) from (select red from landsat.pixels limit 200000)"
+    whole = sum(int(scene.bands["red"].sum()) for scene in scenes)
+    assert lake.sql(inner).rows() == [(whole,)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select red from landsat.pixels where red > 0 limit 5",
+        "select red from landsat.pixels where nir08 + red > 0 limit 5",
+        "select * from landsat.pixels where line < 500 limit 5",
+    ],
+)
+def test_a_limit_stops_the_reading_after_the_first_tiles(lake: Lake, query: str) -> None:
+    whole = lake.sql(query.partition(" limit")[0])
+    every = len(whole.rows())
+    result = lake.sql(query)
+    assert len(result.rows()) == 5 < every
+    report = result.report
+    assert report.plan.low_bytes < report.plan.high_bytes
+    assert report.plan.low_bytes <= report.bytes_scanned <= report.plan.high_bytes
+    assert report.bytes_scanned < whole.report.bytes_scanned / 3
+
+
+def test_nothing_is_said_of_athena_which_cannot_read_pixels(lake: Lake) -> None:
+    result = lake.sql("select max(red) from landsat.pixels")
+    result.rows()
+    report = result.report
+    assert [option.place for option in report.plan.options] == ["DuckDB here"]
+    for text in (str(report), str(report.plan)):
+        assert "Athena: landsat.pixels is virtual, materialise first" in text
+        assert "for this scan on Athena" not in text
+    assert report.plan.to_dict()["virtual"] == ["landsat.pixels"]
 
 
 def test_a_limit_of_bytes_refuses_before_pixels_are_read(lake: Lake) -> None:

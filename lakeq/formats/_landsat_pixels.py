@@ -1,7 +1,8 @@
 """Rows of pixels out of blocks: fetched ahead, decoded on all cores, passed on in bounded memory.
 
 Groups of neighbouring blocks are fetched together, a few groups ahead of what is decoded. Fetching,
-inflating and the kernels run without the GIL.
+inflating and the kernels run without the GIL. Where a LIMIT may end the reading, groups begin with
+one unit and grow, batches begin small and grow, and no more is fetched ahead than was used already.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ AHEAD_BYTES = 24 << 20  # fetched and not decoded yet
 GROUP_BYTES = 4 << 20
 GROUP_UNITS = 64
 BATCH_ROWS = 1 << 15  # smaller batches are joined
+# pyarrow asks for up to 48 batches before DuckDB does: of small ones, the first unit has as many.
+FIRST_ROWS = 1 << 8
+GROWTH = 64  # a batch of what may end early is no more than this part of what was given before
 REMOTE_READERS = 24
 LOCAL_READERS = 2
 PLACES = ("product_id", "acquired", "path", "row", "epsg", "block", "line", "sample", "x", "y",
@@ -68,7 +72,8 @@ class PixelRows:
         self._bands = self._bands_for(named)
         self._products = products(wanted, self._bands, table.options)
         self._numbers = {product.product_id: n for n, product in enumerate(self._products)}
-        self._groups = list(_grouped(units(self._products)))
+        found = _enough(units(self._products), wanted.rows)
+        self._groups = list(_grouped(found, growing=wanted.limited))
         self.parts = [part for group in self._groups for _, part, _ in group.requests]
         self.objects = len({part.path for part in self.parts})
         self.blocks = sum(len(numbers) for g in self._groups for _, _, numbers in g.requests)
@@ -124,8 +129,16 @@ class PixelRows:
 
     def _joined(self) -> Iterator[pa.RecordBatch]:
         held: list[dict[str, Column]] = []
-        rows = 0
+        rows = given = 0
         for count, columns in self._decoded():
+            if self._wanted.limited and given < GROWTH * BATCH_ROWS:
+                batch = self._batch([columns])
+                while len(batch):
+                    part = batch[: max(FIRST_ROWS, given // GROWTH)]
+                    yield part
+                    given += len(part)
+                    batch = batch[len(part) :]
+                continue
             held.append(columns)
             rows += count
             if rows >= BATCH_ROWS:
@@ -175,9 +188,10 @@ class PixelRows:
         ready: deque[tuple[_Fetch, Unit]] = deque()
         pending: deque[tuple[_Fetch, Future[tuple[int, dict[str, Column]]]]] = deque()
         ahead = 0
+        most = 0 if self._wanted.limited else AHEAD_BYTES
         try:
             while True:
-                while waiting and (ahead < AHEAD_BYTES or not (ready or pending)):
+                while waiting and (ahead < most or not (ready or pending)):
                     group = _Fetch(waiting[0].units, waiting.popleft().requests)
                     ahead += group.size
                     self._fetch(group, readers)
@@ -192,6 +206,7 @@ class PixelRows:
                 group.left -= 1
                 if not group.left:
                     ahead -= group.size
+                    most = min(AHEAD_BYTES, most + group.size)
                     group.answers.clear()
         finally:
             decoders.shutdown(wait=False, cancel_futures=True)
@@ -310,16 +325,33 @@ def _mask(cut: Any, hull: tuple[int, int, int, int]) -> Any:
     return mask
 
 
-def _grouped(found: Iterator[Unit]) -> Iterator[_Fetch]:
-    """Neighbouring units of one product with the requests that fetch their blocks."""
+def _enough(found: Iterator[Unit], rows: int | None) -> Iterator[Unit]:
+    """The first units that have so many rows between them; None: all."""
+    given = 0
+    for unit in found:
+        if rows is not None and given >= rows:
+            return
+        yield unit
+        if len(unit.rectangles) == 1:  # several may overlap
+            top, bottom, left, right = unit.rectangles[0].tolist()
+            given += (bottom - top) * (right - left)
+
+
+def _grouped(found: Iterator[Unit], *, growing: bool) -> Iterator[_Fetch]:
+    """Neighbouring units of one product with the requests that fetch their blocks.
+
+    Where `growing`, the first group has one unit and each further one up to twice as many.
+    """
     group: list[Unit] = []
     size = 0
+    most = 1 if growing else GROUP_UNITS
     for unit in found:
         if group and (
-            unit.product is not group[0].product or size > GROUP_BYTES or len(group) >= GROUP_UNITS
+            unit.product is not group[0].product or size > GROUP_BYTES or len(group) >= most
         ):
             yield _Fetch(group, list(_requests(group)))
             group, size = [], 0
+            most = min(GROUP_UNITS, 2 * most)
         group.append(unit)
         for band in unit.product.bands.values():
             size += sum(int(band.lengths.flat[number]) for number in _numbers(unit, band))

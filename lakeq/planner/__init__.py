@@ -26,6 +26,7 @@ __all__ = ["Plan", "Planned", "Range", "TablePlan", "Usage", "make", "usage"]
 
 UNKNOWN = '{"error": true}'  # what an engine says instead of a plan
 Snapshots = Mapping[str, TableSnapshot]
+NOT_ATHENA = "not on Athena: "
 S3_SCHEMES = ("s3://", "s3a://", "s3n://")
 
 
@@ -64,7 +65,9 @@ class Plan:
     bucket's region when DuckDB runs outside of it, and 0 for local files. `stops` says that a LIMIT
     may end the reading anywhere in the interval; unless `bounded`, parts are read again and again,
     and the high bound is of what is likely. `advice` says where bytes are wasted, and `cheaper` has
-    queries that ask for less, the cheapest last.
+    queries that ask for less, the cheapest last. `virtual` names tables that are made from raw
+    objects while DuckDB reads: Athena cannot, so `options` leaves it out, and dollars of
+    scanned bytes are no more than a measure.
     """
 
     low_bytes: int
@@ -83,6 +86,7 @@ class Plan:
     bounded: bool = True
     advice: tuple[str, ...] = ()
     cheaper: tuple[Cheaper, ...] = ()
+    virtual: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -126,6 +130,7 @@ class Plan:
             f"will read {amount} of {cost.size(self.bytes_total)} in the tables",
             f"{self.files:,} of {self.files_total:,} files, {groups}",
             *map(str, self.options),
+            *([f"{NOT_ATHENA}{self.not_athena}"] if self.virtual else []),
             *(f"note: {line}" for line in self.advice),
             *(f"cheaper, {each}" for each in self.cheaper),
         ]
@@ -135,6 +140,15 @@ class Plan:
     def options(self) -> tuple[Option, ...]:
         """The query here, in the bucket's region and on Athena: dollars, seconds, bytes."""
         return plan_options.options(self)
+
+    @property
+    def not_athena(self) -> str:
+        """Why Athena cannot run the query, and what to do; "" where it can."""
+        if not self.virtual:
+            return ""
+        names = " and ".join(self.virtual)
+        verb = "is" if len(self.virtual) == 1 else "are"
+        return f"{names} {verb} virtual, materialise first (lakeq ingest … --materialize)"
 
     @property
     def cheapest(self) -> Option:
@@ -154,6 +168,7 @@ class Plan:
             **{name: float(getattr(self, name)) for name in dollars},
             "options": [_numbers(option._asdict()) for option in self.options],
             "advice": list(self.advice),
+            "virtual": list(self.virtual),
             "cheaper": [_numbers(each._asdict()) for each in self.cheaper],
             "tables": [
                 {name: getattr(table, name) for name in table.__slots__ if name != "columns"}
@@ -279,6 +294,7 @@ def _with(plan: Plan, chosen: Sequence[Chosen]) -> Plan:
         row_groups_total=plan.row_groups_total + sum(each.blocks for each in chosen),
         high_requests=max(plan.high_requests, requests) if remote else plan.high_requests,
         tables=(*details, *(each.detail() for each in chosen)),
+        virtual=tuple(sorted({each.table for each in chosen})),
     )
 
 

@@ -56,7 +56,10 @@ def _seconds(value: float) -> str:
 
 
 def options(plan: Plan) -> tuple[Option, ...]:
-    """DuckDB here, DuckDB in the region where data lies on S3, and Athena."""
+    """DuckDB here, DuckDB in the region where data lies on S3, and Athena.
+
+    Athena is left out where the query reads a virtual table.
+    """
     requests = (plan.low_requests, plan.high_requests)
     s3 = [cost.s3_requests_cost_usd(count, plan.prices) for count in requests]
     egress = [
@@ -74,9 +77,11 @@ def options(plan: Plan) -> tuple[Option, ...]:
     size = plan.athena_bytes
     usd = cost.athena_cost_usd(size, plan.prices)
     seconds = ATHENA_START_S + size / ATHENA_BYTES_PER_S
-    athena = Option("Athena", size, size, usd, usd, seconds, seconds)
+    athena = [Option("Athena", size, size, usd, usd, seconds, seconds)]
+    if plan.virtual:
+        athena.clear()
     if not plan.high_requests:
-        return here, athena
+        return here, *athena
     near = Option(
         "DuckDB in region",
         plan.low_bytes,
@@ -85,7 +90,7 @@ def options(plan: Plan) -> tuple[Option, ...]:
         s3[1],
         *_duckdb_seconds(plan, near=True),
     )
-    return here, near, athena
+    return here, near, *athena
 
 
 def _duckdb_seconds(plan: Plan, *, near: bool) -> tuple[float, float]:

@@ -44,7 +44,8 @@ class Scan:
 
     `filters` maps the number of a column to DuckDB's TableFilter. `repeated` scans are inside the
     recursive part of a recursive query; `late` ones may be read a second time for the rows chosen;
-    `dynamic` ones may get further filters while the query runs.
+    `dynamic` ones may get further filters while the query runs. Of `limited` ones a LIMIT, or the
+    reader, may leave rows unread; `rows` of them, no matter which, are all that a LIMIT can use.
     """
 
     table: str
@@ -53,6 +54,8 @@ class Scan:
     repeated: bool = False
     late: bool = False
     dynamic: bool = False
+    limited: bool = False
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def read(serialized: str, *, stops: bool) -> Tree:
     if parsed.get("error") or len(parsed.get("plans", ())) != 1:
         raise UnknownPlan(parsed.get("scans", ()))
     walk = _Walk()
-    floor = walk.visit(parsed["plans"][0], _Above())
+    floor = walk.visit(parsed["plans"][0], _Above(limited=stops))
     return Tree(tuple(walk.scans), Floor("stop", (floor,)) if stops else floor)
 
 
@@ -128,6 +131,8 @@ class _Above:
     repeated: bool = False
     late: bool = False
     dynamic: bool = False
+    limited: bool = False
+    rows: int | None = None
 
 
 class _Walk:
@@ -143,7 +148,13 @@ class _Walk:
         children: Sequence[Node] = node.get("children", ())
         joins = kind.endswith("_JOIN") or kind in JOINING
         late = (above.late and kind in STREAMING) or _is_late(node)
-        below = replace(above, late=late, dynamic=above.dynamic or joins or kind in STOPPING)
+        below = replace(
+            above,
+            late=late,
+            dynamic=above.dynamic or joins or kind in STOPPING,
+            limited=kind == "LOGICAL_LIMIT" or (above.limited and (joins or kind in STREAMING)),
+            rows=_rows(node, above),
+        )
         if kind == "LOGICAL_RECURSIVE_CTE":
             start = self.visit(children[0], below)
             for child in children[1:]:
@@ -163,7 +174,8 @@ class _Walk:
         sampled = bool(node.get("extra_info", {}).get("sample_options"))
         columns = tuple(_columns(node.get("column_indexes", ())))
         table = f"{data['schema']}.{data['table']}"
-        flags = (above.repeated, above.late, above.dynamic)
+        rows = None if filters or sampled or above.repeated else above.rows
+        flags = (above.repeated, above.late, above.dynamic, above.limited, rows)
         self.scans.append(Scan(table, columns, filters, *flags))
         return NOTHING if sampled else Floor("scan", scan=len(self.scans) - 1)
 
@@ -178,6 +190,20 @@ def _is_late(node: Node) -> bool:
         few = limit.get("constant_integer", FEW_ROWS + 1) <= FEW_ROWS
         return not (few and offset.get("type") == "UNSET")
     return node.get("type") in STOPPING or _chooses(node)
+
+
+def _rows(node: Node, above: _Above) -> int | None:
+    """How many rows of what is below an operator are enough, None where that is not known."""
+    if node.get("type") == "LOGICAL_PROJECTION":
+        return above.rows
+    if node.get("type") != "LOGICAL_LIMIT":
+        return None
+    limit, offset = node.get("limit_val", {}), node.get("offset_val", {})
+    if limit.get("type") != "CONSTANT_VALUE":
+        return None
+    if offset.get("type", "UNSET") not in ("UNSET", "CONSTANT_VALUE"):
+        return None
+    return int(limit.get("constant_integer", 0)) + int(offset.get("constant_integer", 0))
 
 
 def _chooses(node: Node) -> bool:
