@@ -259,8 +259,8 @@ class Lake:
         reference system as rioxarray writes it. Opening reads the headers of the files, values
         are read when they are asked for, block by block.
 
-        Raises `NotFound` for scenes that are not in the lake, `UnknownName` for bands, and
-        `UsageError` for scenes that lie on several maps: nothing is warped.
+        Raises `NotFound` for scenes not in the lake, `UnknownName` for bands, `AccessDenied` for
+        files that lie elsewhere than metadata and catalog, `UsageError` for several maps.
         """
         from lakeq.arrays import scenes as _scenes
         from lakeq.convert import select
@@ -274,7 +274,7 @@ class Lake:
         choice = _scenes.Choice(named, pair, start, end, max_cloud, level, box)
         wanted = (bands,) if isinstance(bands, str) else tuple(bands)
         opened = partial(storage.source, tables=tables)
-        return _scenes.open_scenes(self.sql, opened, choice, wanted, values)
+        return _scenes.open_scenes(self.sql, opened, choice, wanted, values, tables)
 
     def ingest(  # noqa: PLR0913  # options by keyword, as the command has them
         self,

@@ -8,7 +8,7 @@ the blocks that a value is asked of are read. Names and layout are those of odc-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -20,12 +20,14 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from lakeq import projections
+from lakeq.arrays import places
 from lakeq.errors import NotFound, UnknownName, UsageError
 from lakeq.formats import _landsat_bands, _tiff_header, _tiff_tiles
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from lakeq.catalog import Table
     from lakeq.query import Result
     from lakeq.storage import Reader, SourceObject
 
@@ -45,7 +47,7 @@ _UNITS = {"surface_temperature": "K", "radiance": "W m-2 sr-1 um-1"}
 
 SCENES = """
     SELECT product_id, acquired, path, row, platform, sensor, processing_level, collection, epsg,
-        sun_elevation, cloud_cover, assets
+        sun_elevation, cloud_cover, assets, _source
     FROM landsat.scenes
     WHERE {where}
     QUALIFY row_number() OVER (PARTITION BY product_id ORDER BY epsg IS NULL) = 1
@@ -196,17 +198,25 @@ def _newest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def scenes(
-    rows: Sequence[Mapping[str, Any]], bands: Sequence[str], open_: Open, *, overviews: bool = False
+    rows: Sequence[Mapping[str, Any]],
+    bands: Sequence[str],
+    open_: Open,
+    tables: Collection[Table] = (),
+    *,
+    overviews: bool = False,
 ) -> list[Scene]:
     """The scenes with the headers of their bands; `UnknownName` for a band that one has not.
 
-    `overviews` looks for a file NAME.ovr too.
+    Files lie beside their metadata or where the catalog's `tables` have objects; what metadata name
+    elsewhere is `AccessDenied`. `overviews` looks for a file NAME.ovr too.
     """
     if not bands or len(set(bands)) < len(bands):
         raise UsageError(
             "no band is named, or one twice", "the scenes", "name red, nir08, qa_pixel"
         )
     files = [(row, band, _asset(row, band)) for row in rows for band in bands]
+    for row, _, asset in files:
+        places.check(asset["uri"], row["_source"], tables)
 
     def opened(file: tuple[Mapping[str, Any], str, Mapping[str, Any]]) -> Band:
         row, _, asset = file
@@ -395,8 +405,13 @@ class _Lazy(BackendArray):
         return out
 
 
-def open_scenes(
-    ask: Ask, open_: Open, choice: Choice, bands: Sequence[str], values: Values = "scaled"
+def open_scenes(  # what `Lake.open_scenes` has
+    ask: Ask,
+    open_: Open,
+    choice: Choice,
+    bands: Sequence[str],
+    values: Values = "scaled",
+    tables: Collection[Table] = (),
 ) -> xr.Dataset:
     """The scenes chosen, as `Lake.open_scenes` describes it."""
     if values not in get_args(Values):
@@ -406,7 +421,7 @@ def open_scenes(
         raise UsageError(
             "no band is named, or one twice", "the scenes", "name red, nir08, qa_pixel"
         )
-    found = scenes(find(ask, choice), bands, open_)
+    found = scenes(find(ask, choice), bands, open_, tables)
     grid = common_grid(found, choice.box)
     variables = {
         band: _variable([s.bands[band] for s in found], band, grid, values) for band in bands

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lakeq.api import Lake
     from lakeq.arrays.scenes import Meter
+    from lakeq.catalog import Table
     from lakeq.storage import SourceObject
 
 NATURAL = "red,green,blue"
@@ -67,10 +68,11 @@ def landsat(scene: str, bands: str, dpi: int, output: str, report: str) -> None:
 
     path = _checked(output)
     lake = connect()
-    meter = scenes.Meter(_opener(lake))
+    tables = _tables(lake)
+    meter = scenes.Meter(_opener(lake, tables))
     names = [name.strip() for name in bands.split(",")]
     rows = scenes.find(lake.sql, scenes.Choice([scene]))
-    (found,) = scenes.scenes(rows, names, meter, overviews=True)
+    (found,) = scenes.scenes(rows, names, meter, tables, overviews=True)
     quicklook.save(quicklook.of(found), path, dpi=dpi)
     click.echo(neutral(str(path)))
     _tell(meter, report)
@@ -126,11 +128,13 @@ def ndvi(
     path = _checked(output)
     edges = _box(box)
     lake = connect()
-    meter = scenes.Meter(_opener(lake))
+    tables = _tables(lake)
+    meter = scenes.Meter(_opener(lake, tables))
     place = select.places((), path_row)[0]
     pair = int(place["path"][0]), int(place["row"][0])
     choice = scenes.Choice((), pair, start, end, max_cloud, "L2", edges)
-    opened = scenes.open_scenes(lake.sql, meter, choice, ("red", "nir08", "qa_pixel"))
+    bands = ("red", "nir08", "qa_pixel")
+    opened = scenes.open_scenes(lake.sql, meter, choice, bands, tables=tables)
     west, south, east, north = edges
     title = (
         f"NDVI of path {pair[0]}, row {pair[1]}: {_degrees(west, 'EW')} to {_degrees(east, 'EW')},"
@@ -150,12 +154,15 @@ def _checked(output: str) -> Path:
     return path
 
 
-def _opener(lake: Lake) -> Callable[[str], SourceObject]:
+def _tables(lake: Lake) -> tuple[Table, ...]:
+    return tuple(lake.catalog.dataset("landsat", "the picture").tables.values())
+
+
+def _opener(lake: Lake, tables: tuple[Table, ...]) -> Callable[[str], SourceObject]:
     from functools import partial
 
     from lakeq.storage import Storage
 
-    tables = tuple(lake.catalog.dataset("landsat", "the picture").tables.values())
     return partial(Storage(lake.settings).source, tables=tables)
 
 
