@@ -73,6 +73,7 @@ class Virtual:
         for occurrence in self.occurrences:
             mine = [scan for scan in scans if scan.table.lower() == occurrence.name]
             rows = self._rows(occurrence, mine)
+            rows.once = len(mine) == 1 and mine[0].sure and not mine[0].repeated
             self.rows[occurrence.name] = rows
             found[occurrence.name] = Chosen(
                 table=occurrence.table.qualified,

@@ -10,6 +10,7 @@ nothing.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -72,14 +73,14 @@ class _Sides:
         """The sides of a query and of those in it; `shown` are the entries of CTEs around it."""
         found: list[Side] = []
         known, entries = dict(ctes), list(shown)
-        for entry in node.get("cte_map", {}).get("map", []):
+        inside = node.get("cte_map", {}).get("map", [])
+        named = Counter(_own_names(node)) if inside else Counter()
+        for entry in inside:
             inner = entry["value"]["query"]["node"]
             found += self.of_query(inner, known, entries)
             known[entry["key"].lower()] = inner
             entries.append(entry)
-            self.uses[entry["key"].lower()] = sum(
-                _is_table(each, entry["key"].lower()) for each in nodes(node)
-            )
+            self.uses[entry["key"].lower()] = named[entry["key"].lower()]
         if node.get("type") == "SELECT_NODE" and node.get("from_table"):
             found += self.of_select(node, known, entries)
         for child in _inner_queries(node):
@@ -216,25 +217,23 @@ class _Sides:
     ) -> Node:
         tree = copy.deepcopy(self.template)
         node = tree["statements"][0]["node"]
-        node["select_list"] = [
-            dict(copy.deepcopy(e), alias=f"b{n}") for n, e in enumerate(expressions)
-        ]
-        node["from_table"] = copy.deepcopy(source)
-        node["cte_map"] = {"map": copy.deepcopy(entries)}
+        # Parts of the query are shared, not copied: they may hold thousands of values.
+        node["select_list"] = [dict(e, alias=f"b{n}") for n, e in enumerate(expressions)]
+        node["from_table"] = source
+        node["cte_map"] = {"map": list(entries)}
         if free:
             node["where_clause"] = {
                 "class": "CONJUNCTION", "type": "CONJUNCTION_AND", "alias": "",
-                "query_location": 0, "children": copy.deepcopy(list(free)),
+                "query_location": 0, "children": list(free),
             }  # fmt: skip
         return tree
 
 
-def _is_table(node: Node, name: str) -> bool:
-    return (
-        node.get("type") == "BASE_TABLE"
-        and not node["schema_name"]
-        and node["table_name"].lower() == name
-    )
+def _own_names(tree: Node) -> Iterator[str]:
+    """The names without a schema of all tables in a query."""
+    for each in nodes(tree):
+        if each.get("type") == "BASE_TABLE" and not each["schema_name"]:
+            yield str(each["table_name"]).lower()
 
 
 def _inner_queries(node: Node) -> Iterator[Node]:

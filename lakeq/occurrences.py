@@ -62,10 +62,11 @@ def rewrite(
 
 def nodes(tree: object) -> Iterator[Node]:
     """Every mapping in a tree, itself first."""
-    if isinstance(tree, dict):
-        yield tree
-        for value in tree.values():
-            yield from nodes(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from nodes(value)
+    stack = [tree]  # a query may have thousands of values: generators within generators take long
+    while stack:
+        each = stack.pop()
+        if isinstance(each, dict):
+            yield each
+            stack += [v for v in reversed(each.values()) if isinstance(v, dict | list)]
+        elif isinstance(each, list):
+            stack += [v for v in reversed(each) if isinstance(v, dict | list)]

@@ -144,12 +144,14 @@ class Rows(Protocol):
     """Rows of a virtual table that are not made yet; what making them will read is known.
 
     `take` is told of bytes that are about to be read, and may refuse; `reads` grows while rows are
-    made, by as many readings as there are; `failure` is what stopped the making.
+    made, by as many readings as there are; `failure` is what stopped the making. `once` says that
+    the query reads them no more than once.
     """
 
     take: Callable[[int], None]
     reads: list[Part]
     failure: BaseException | None
+    once: bool
 
     @property
     def stream_schema(self) -> pa.Schema:

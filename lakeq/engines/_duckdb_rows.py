@@ -12,8 +12,18 @@ if TYPE_CHECKING:
     from lakeq.snapshot import TableSnapshot
 
 
+def streamed(rows: Rows) -> object:
+    """What DuckDB registers to read rows.
+
+    Of the capsule of a stream DuckDB 1.5.5 makes one scan at the most, and filters rows itself.
+    That is cheaper than pyarrow's filters, which copy, and nothing is read ahead of it.
+    """
+    stream = Stream(rows)
+    return stream.__arrow_c_stream__() if rows.once else stream
+
+
 class Stream:
-    """What DuckDB registers: the PyCapsule interface of Arrow, a new stream with each call.
+    """Rows that may be scanned again: Arrow's PyCapsule interface, a new stream with each call.
 
     DuckDB 1.5.5 passes filters and columns to pyarrow, which applies them to the batches, and asks
     for the schema without consuming a stream.

@@ -301,12 +301,12 @@ class Engine:
         self, session: duckdb.DuckDBPyConnection, table: TableSnapshot, rows: Rows
     ) -> None:
         """Make a virtual table readable under its name, in the session that the query runs in."""
-        from lakeq.engines._duckdb_rows import Stream, stream_view
+        from lakeq.engines._duckdb_rows import stream_view, streamed
 
         name = f"lakeq_rows_{table.name}"
         if self.meter is not None:
             rows.take = self.meter.take
-        session.register(name, Stream(rows))
+        session.register(name, streamed(rows))
         session.execute(stream_view(table, name, rows.stream_schema.names))
 
     def _serve(self) -> dict[str, str]:

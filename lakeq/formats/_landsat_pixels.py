@@ -34,7 +34,8 @@ AHEAD_BYTES = 24 << 20  # fetched and not decoded yet
 GROUP_BYTES = 4 << 20
 GROUP_UNITS = 64
 BATCH_ROWS = 1 << 15  # smaller batches are joined
-# pyarrow asks for up to 48 batches before DuckDB does: of small ones, the first unit has as many.
+# Where pyarrow stands between, it asks for up to 48 batches before DuckDB does: the first unit has
+# more small ones than that.
 FIRST_ROWS = 1 << 8
 GROWTH = 64  # a batch of what may end early is no more than this part of what was given before
 REMOTE_READERS = 24
@@ -86,6 +87,7 @@ class PixelRows:
         self.take: Callable[[int], None] = lambda _bytes: None
         self.reads: list[Part] = []
         self.failure: BaseException | None = None
+        self.once = False
         self._sources: dict[str, SourceObject] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()

@@ -355,7 +355,8 @@ def units(found: Iterable[Product]) -> Iterator[Unit]:
                 [np.maximum(cut[:, 0], span[0]), np.minimum(cut[:, 1], span[1]),
                  np.maximum(cut[:, 2], across[0]), np.minimum(cut[:, 3], across[1])], axis=1
             )  # fmt: skip
-            yield Unit(product, span, across, np.unique(cut, axis=0))
+            cut = np.unique(cut, axis=0) if len(cut) > 1 else cut
+            yield Unit(product, span, across, cut)
 
 
 def _unit_shape(product: Product) -> tuple[int, int]:

@@ -330,6 +330,7 @@ def _everything(tables: Snapshots, names: Sequence[str]) -> Tree:
             {},
             late=True,
             dynamic=True,
+            sure=False,
         )
         for name in names or tables
         if name in tables

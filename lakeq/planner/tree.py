@@ -46,6 +46,7 @@ class Scan:
     recursive part of a recursive query; `late` ones may be read a second time for the rows chosen;
     `dynamic` ones may get further filters while the query runs. Of `limited` ones a LIMIT, or the
     reader, may leave rows unread; `rows` of them, no matter which, are all that a LIMIT can use.
+    Those that are not `sure` are a guess where there is no plan, and may be several in truth.
     """
 
     table: str
@@ -56,6 +57,7 @@ class Scan:
     dynamic: bool = False
     limited: bool = False
     rows: int | None = None
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
