@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lakeq.api import TableInfo
 
 
-_TYPE_WIDTH = 30  # characters of a type in a line
+_TYPE_WIDTH = 25  # characters of a type in a line
 
 
 @click.command()
