@@ -34,6 +34,7 @@ COMMANDS = {  # in the order in which one meets them: the module of each
     "plot": "plot",
     "catalog": "catalog",
     "config": "config",
+    "athena": "athena",
     "doctor": "doctor",
     "completion": "doctor",
 }
@@ -58,6 +59,7 @@ SUMMARIES = {
     "plot": "Draw pictures of what the lake holds.",
     "catalog": "Work with catalog files.",
     "config": "Look at the settings.",
+    "athena": "Look at what --engine athena needs.",
     "doctor": "Check the installation and the lake; exit code 1 when something is wrong.",
     "completion": "Print the completion script for SHELL.",
 }

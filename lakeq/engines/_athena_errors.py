@@ -18,6 +18,7 @@ from lakeq.errors import (
 THROTTLED = frozenset(
     {"TooManyRequestsException", "ThrottlingException", "InternalServerException", "SlowDown"}
 )
+REGISTER = "register the table's metadata file in Glue, as docs/how-to/engines.md shows"
 _EXPIRED = frozenset(
     {
         "ExpiredToken",
@@ -74,5 +75,5 @@ def failed(execution: Mapping[str, Any], cut_off: int) -> LakeqError:
         hint = "may Athena read the lake's bucket and write the results'? lakeq athena doctor"
         return AccessDenied(text, where, hint)
     if "does not exist" in text:
-        return NotFound(text, where, "is the table in Glue? lakeq publish")
+        return NotFound(text, where, f"{REGISTER}; see: lakeq athena doctor")
     return QueryFailed(text, where)

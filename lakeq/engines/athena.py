@@ -145,19 +145,20 @@ class Engine:
 
 
 def new_client(service: str, settings: Settings) -> Any:
-    """boto3's client of a service, as the settings reach AWS."""
+    """boto3's client of a service, as the settings reach AWS; endpoints are each service's own."""
     import boto3
     from botocore.exceptions import BotoCoreError
 
     chosen = settings.athena
     region = chosen.region or settings.s3.region or None
+    endpoints = {"athena": chosen.endpoint_url, "s3": settings.s3.endpoint_url}
     try:
         session = boto3.Session(profile_name=settings.s3.profile or None)
         redact.remember_session(session)
         return session.client(
             service,
             region_name=region or session.region_name or "us-east-1",
-            endpoint_url=chosen.endpoint_url or None,
+            endpoint_url=endpoints.get(service) or None,
         )
     except BotoCoreError as error:
         raise named(error, chosen.workgroup) from redact.bare(error)

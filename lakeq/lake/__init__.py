@@ -74,6 +74,10 @@ class IcebergLake:
         """The tables that are in the lake, as dataset.table, by name."""
         return list(self._pointers.all())
 
+    def metadata_files(self) -> dict[str, str]:
+        """The current metadata file of each table, by qualified name."""
+        return self._pointers.all()
+
     def snapshot(self, name: str, at: At | None = None) -> TableSnapshot:
         """What table `name` holds, now or `at`; see `read`."""
         return self.read([name], at)[name]

@@ -94,12 +94,15 @@ tables:
       contig: {type: string, doc: contig}
       pos: {type: int64, unit: bp, doc: position}
 """
-ELSEWHERE = ("s3://", "nexrad --site", "landsat --path-row", "-url", "$QUEUE", "ingest backfill")
+ELSEWHERE = ("s3://", "nexrad --site", "landsat --path-row", "-url", "$QUEUE", "ingest backfill",
+             "athena doctor")  # fmt: skip
 RUNNABLE = [
     pytest.param(line, id=line)
     for command in ALL.values()
     for line in examples(command)
-    if not any(word in line for word in ELSEWHERE)  # no network; tests/ingest runs the others
+    if not any(
+        word in line for word in ELSEWHERE
+    )  # no network; tests/ingest and tests/engines run the others
 ]
 
 

@@ -75,6 +75,8 @@ class FakeAthena:
     by_token: dict[str, str] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
     on_poll: Callable[[], None] | None = None
+    configuration: dict[str, Any] = field(default_factory=dict)  # of every workgroup
+    state: str = "ENABLED"
 
     def _called(self, name: str, arguments: dict[str, Any]) -> None:
         self.calls.append((name, arguments))
@@ -201,14 +203,34 @@ class FakeAthena:
         return answer
 
     def update_work_group(
-        self, WorkGroup: str, ConfigurationUpdates: dict[str, Any]
+        self, WorkGroup: str, ConfigurationUpdates: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """Set a workgroup's cut-off."""
-        self._called("update_work_group", {"WorkGroup": WorkGroup, **ConfigurationUpdates})
-        if WorkGroup not in self.workgroups:
-            raise error("InvalidRequestException", f"WorkGroup {WorkGroup} is not found.")
-        self.workgroups[WorkGroup] = ConfigurationUpdates["BytesScannedCutoffPerQuery"]
+        updates = ConfigurationUpdates or {}
+        self._called("update_work_group", {"WorkGroup": WorkGroup, **updates})
+        self._known(WorkGroup)
+        if "BytesScannedCutoffPerQuery" in updates:
+            self.workgroups[WorkGroup] = updates["BytesScannedCutoffPerQuery"]
         return {}
+
+    def get_work_group(self, WorkGroup: str) -> dict[str, Any]:
+        """A workgroup's settings; `configuration` comes on top."""
+        self._called("get_work_group", {"WorkGroup": WorkGroup})
+        self._known(WorkGroup)
+        configuration: dict[str, Any] = {
+            "EnforceWorkGroupConfiguration": False,
+            "EngineVersion": {"EffectiveEngineVersion": "Athena engine version 3"},
+        }
+        cut_off = self.workgroups[WorkGroup]
+        if cut_off is not None:
+            configuration["BytesScannedCutoffPerQuery"] = cut_off
+        configuration |= self.configuration
+        group = {"Name": WorkGroup, "State": self.state, "Configuration": configuration}
+        return {"WorkGroup": group}
+
+    def _known(self, workgroup: str) -> None:
+        if workgroup not in self.workgroups:
+            raise error("InvalidRequestException", f"WorkGroup {workgroup} is not found.")
 
 
 def _as_duckdb(tree: exp.Expr) -> str:
