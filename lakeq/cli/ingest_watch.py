@@ -115,12 +115,15 @@ def watch(
     )
     listeners = [] if metrics_port is None else [_metrics(work.dataset.name, metrics_port)]
     worker = work.worker(queue_url, pace, listeners)
+    ended = False
     try:
         with _stopping(worker):
             worker.run()
+        ended = True
     finally:
         work.close()
-        click.echo(json.dumps(dict(sorted(worker.tally.counts.items()))))
+        if ended or worker.tally.counts:  # who could not begin has nothing to tell
+            click.echo(json.dumps(dict(sorted(worker.tally.counts.items()))))
 
 
 def _metrics(dataset: str, port: int) -> Metrics:

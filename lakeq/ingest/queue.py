@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakeq import redact
 from lakeq.errors import AccessDenied, NotFound, StorageUnavailable, UsageError
-from lakeq.storage.s3 import CONNECT_TIMEOUT_S, DEFAULT_REGION
+from lakeq.storage.s3 import CONNECT_TIMEOUT_S, DEFAULT_REGION, lacks_credentials
 
 if TYPE_CHECKING:
     from lakeq.config import S3Settings
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 REASON = "reason"  # the attribute of a dead letter
 MAX_REASON = 1000
 WAIT_S = 10  # of a long poll; the one that is open when a worker is stopped has to end first
+CREDENTIALS = (
+    "SQS needs some: name a --profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and"
+    " AWS_SECRET_ACCESS_KEY"
+)
 _MISSING = ("QueueDoesNotExist", "NonExistentQueue")
 
 
@@ -144,6 +148,9 @@ class Queue:
         except ClientError as error:
             raise _answered(error.response, self.url) from redact.bare(error)
         except (BotoCoreError, ValueError) as error:
+            if lacks_credentials(error):
+                what, hint = f"no usable AWS credentials: {error}", CREDENTIALS
+                raise AccessDenied(what, self.url, hint) from redact.bare(error)
             what = f"SQS cannot be reached: {error}"
             raise StorageUnavailable(what, self.url, "check the network") from redact.bare(error)
 

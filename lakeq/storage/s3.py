@@ -369,17 +369,25 @@ def called(call: Any, uri: str, access: Access) -> Any:
         raise _wrong_region({}, uri) from redact.bare(error)
 
 
+def lacks_credentials(error: Exception) -> bool:
+    """Whether botocore asked nothing because it found no credentials, or none that it can use."""
+    from botocore import exceptions
+
+    return isinstance(
+        error,
+        exceptions.NoCredentialsError
+        | exceptions.PartialCredentialsError
+        | exceptions.CredentialRetrievalError
+        | exceptions.TokenRetrievalError
+        | exceptions.ProfileNotFound
+        | exceptions.SSOError,
+    )
+
+
 def _unanswered(error: Exception, uri: str) -> LakeqError:
     from botocore import exceptions
 
-    no_credentials = (
-        exceptions.NoCredentialsError,
-        exceptions.PartialCredentialsError,
-        exceptions.CredentialRetrievalError,
-        exceptions.TokenRetrievalError,
-        exceptions.SSOError,
-    )
-    if isinstance(error, no_credentials):
+    if lacks_credentials(error):
         hint = "log in or name a --profile; a public bucket needs none: --anon"
         return AccessDenied(f"no usable AWS credentials: {error}", uri, hint)
     if isinstance(error, exceptions.ParamValidationError | exceptions.InvalidRegionError):

@@ -243,6 +243,28 @@ def test_a_queue_that_is_not_there(chain: Chain) -> None:
     assert "no such queue" in errors
 
 
+def test_credentials_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lakeq.cli import run
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    arguments = ["ingest", "watch", "nexrad", "--lake", str(tmp_path / "lake"), "--queue-url"]
+    url = "https://sqs.us-east-1.amazonaws.com/111122223333/nexrad"
+    for more in ([], ["--profile", "nobody"]):
+        assert run([*arguments, url, *more]) == 4
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert "no usable AWS credentials" in told.err
+        assert "--profile" in told.err
+        assert "AWS_ACCESS_KEY_ID" in told.err
+        assert "waiting" not in told.err
+
+
 def test_s29_clocks_that_differ_give_no_lag_below_zero(chain: Chain) -> None:
     from dataclasses import replace
     from datetime import UTC, datetime, timedelta
