@@ -73,9 +73,9 @@ class Quote:
     def to_dict(self) -> dict[str, object]:
         """The quote as JSON types; dollars become numbers."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        numbers = {k: float(v) if isinstance(v, Decimal) else v for k, v in values.items()}
-        told = {"saved_usd": float(self.saved_usd), "pays_back_after": self.pays_back_after}
-        return {**numbers, **told, "queries_a_month": self.queries_a_month}
+        values |= {"saved_usd": self.saved_usd, "pays_back_after": self.pays_back_after}
+        values["queries_a_month"] = self.queries_a_month
+        return {k: float(v) if isinstance(v, Decimal) else v for k, v in values.items()}
 
 
 def queries_for(usd: Decimal, saved_usd: Decimal) -> int | None:

@@ -7,11 +7,12 @@ partition column keeps the type that it has in the files.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lakeq import dialect
@@ -148,7 +149,7 @@ class Engine:
 def connect(remote: str) -> Any:
     """A new Spark Connect session at `remote`."""
     try:
-        with warnings.catch_warnings():
+        with _not_a_doctest(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pandas' version
             from pyspark.sql.connect.client.retries import DefaultPolicy
             from pyspark.sql.connect.session import SparkSession
@@ -160,6 +161,24 @@ def connect(remote: str) -> Any:
     session.client.set_retry_policies([patience])  # the client's own wait for ten minutes
     session.conf.set("spark.sql.session.timeZone", "UTC")
     return session
+
+
+@contextmanager
+def _not_a_doctest() -> Iterator[None]:
+    """Keep pyspark from taking `python -c` and workers of a pool for a run of its doctests.
+
+    Where the main module has neither a file nor a spec it imports its tests, which end the
+    process for want of a Spark installation (pyspark.sql.connect.utils.check_dependencies).
+    """
+    main = sys.modules["__main__"]
+    if hasattr(main, "__file__") or main.__spec__ is not None:
+        yield
+        return
+    main.__file__ = "-c"
+    try:
+        yield
+    finally:
+        del main.__file__
 
 
 def _view(session: Any, table: TableSnapshot, scheme: str, settings: Settings) -> Any:

@@ -26,7 +26,9 @@ def test_s01_duplicates_in_any_order_are_read_once(chain: Chain, count: int) -> 
         chain.queue().send(body)
     counts = chain.work(workers=2, jobs=12)
     assert chain.rows() == expected({f"a/{number}": (1, 3) for number in range(count)})
-    assert counts["committed"] + counts["duplicate"] == 5 * count
+    assert counts["committed"] == count
+    # A message whose lease ends while the machine is busy is delivered once more.
+    assert 4 * count <= counts["duplicate"] <= 4.1 * count
     assert count <= chain.gets() <= count * 1.02
     assert chain.heads() <= 5 * count
     assert chain.depth() == chain.depth(chain.dead_url) == 0
