@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -357,6 +359,58 @@ def test_an_engines_error_is_told_and_nothing_stays_open(ask: Ask) -> None:
 def test_an_error_while_rows_come_is_raised_where_they_are_read(ask: Ask) -> None:
     result = ask("select cast(if(range = 9000000, 'x', '1') as integer) from range(10000000)")
     with pytest.raises(QueryFailed, match="Could not convert"):
+        list(result.stream())
+
+
+FAILS_LATE = "select cast(if(range = 900000, 'x', '1') as integer) from range(1000000)"
+
+
+@pytest.mark.parametrize("read", ["stream", "rows", "arrow", "df", "batches"])
+def test_an_error_while_rows_come_is_lakeqs_however_they_are_read(ask: Ask, read: str) -> None:
+    result = ask(FAILS_LATE)
+    with pytest.raises(QueryFailed) as caught:
+        list(getattr(result, read)())
+    assert caught.value.what == "Could not convert string 'x' to INT32"
+    assert caught.value.where == "the query, line 1"
+
+
+class _Interrupted:
+    """A cursor whose rows end as DuckDB's do when another thread failed first, `times` times."""
+
+    def __init__(self, cursor: Any, times: int) -> None:
+        self._cursor, self._times = cursor, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+    def _maybe(self) -> None:
+        self._times -= 1
+        if self._times >= 0:
+            raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+
+    def fetchmany(self, count: int) -> Any:
+        self._maybe()
+        return self._cursor.fetchmany(count)
+
+    def to_arrow_reader(self, count: int) -> Any:
+        self._maybe()
+        return self._cursor.to_arrow_reader(count)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_where_duckdb_only_says_interrupted_its_error_is_found(ask: Ask, times: int) -> None:
+    result = ask(FAILS_LATE)
+    running: Any = result._running
+    running._cursor = _Interrupted(running._cursor, times)
+    with pytest.raises(QueryFailed, match="^Could not convert"):
+        list(result.stream())
+
+
+def test_a_query_that_is_interrupted_for_no_reason_says_so(ask: Ask) -> None:
+    result = ask("select range from range(10)")
+    running: Any = result._running
+    running._cursor = _Interrupted(running._cursor, 1)
+    with pytest.raises(QueryFailed, match="does not say why; set threads = 1"):
         list(result.stream())
 
 

@@ -22,7 +22,10 @@ def explain(error: duckdb.Error, paths: Sequence[str] = ()) -> LakeqError:
 
     An error that names one of the data files, or that only a damaged file can cause, is `BadLake`.
     """
-    text = _ADDRESS.sub(lambda found: _path(paths, found), str(error))
+    said = str(error)
+    if _CLOSED in said:  # what it says of the first attempt to fetch rows, before the error
+        said = said.partition("\nError: ")[2] or said
+    text = _ADDRESS.sub(lambda found: _path(paths, found), said)
     named = next((path for path in paths if path in text), None)
     if named is not None or (paths and _of_a_file(error, text)):
         where = named or (paths[0] if len(paths) == 1 else f"one of {len(paths)} files")
@@ -38,6 +41,21 @@ def explain(error: duckdb.Error, paths: Sequence[str] = ()) -> LakeqError:
         return StorageUnavailable(headline(text), "the folder for spilled rows", hint)
     body, where = _placed(text)
     return QueryFailed(body, where)
+
+
+_CLOSED = "Attempting to execute an unsuccessful or closed pending query result"
+_KIND = re.compile(r"(?:INTERNAL|INTERRUPT|[A-Z][A-Za-z ]{2,40}) Error: |Out of Memory Error: ")
+
+
+def in_arrow(error: OSError | ValueError) -> duckdb.Error | None:
+    """DuckDB's error that pyarrow raises as one of its own, None for any other."""
+    import duckdb
+
+    text = str(error)
+    if not _KIND.match(text):
+        return None
+    kinds = {"INTERRUPT": duckdb.InterruptException, "Conversion": duckdb.ConversionException}
+    return kinds.get(text.partition(" ")[0], duckdb.DatabaseError)(text)
 
 
 _ADDRESS = re.compile(r"lakeq://(\d+)")

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakMethod
 
 from lakeq.engines import UNLIMITED, Access, Allowance, Read, Reference, ResultColumn, Row
-from lakeq.engines._duckdb_errors import explain, headline
+from lakeq.engines._duckdb_errors import explain, headline, in_arrow
 from lakeq.engines._duckdb_sql import (
     identifier,
     literal,
@@ -72,6 +73,9 @@ PLAN_WITHOUT = (
     "compressed_materialization,empty_result_pullup,join_order,late_materialization,"
     "statistics_propagation,top_n_window_elimination"
 )
+INTERRUPTED = "Interrupted!"
+RERUNS = 3  # of a query that ended with no more than that
+ROWS_AGAIN = 1 << 16
 PLAN_RETRIES = ("", ",build_side_probe_side", ",column_lifetime")
 
 
@@ -88,6 +92,8 @@ class Engine:
         self._rows: Mapping[str, Rows] = {}
         self._already: tuple[Read, ...] = ()
         self._signed: Callable[[], bool] = bool
+        self.stopped = False  # by ^C
+        self.again: WeakMethod[Callable[[], None]] | None = None  # runs the query to its end
 
     @cached_property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -345,15 +351,39 @@ class Engine:
             yield
         except duckdb.Error as error:
             self._check_reading()
-            raise self._named(explain(error, tuple(self._files))) from error
-        except (OSError, ValueError):  # pyarrow's, of a stream that was interrupted
+            raise self._named(explain(self._cause(error), tuple(self._files))) from error
+        except (OSError, ValueError) as error:  # pyarrow's, with DuckDB's words
             self._check_reading()
-            raise
+            told = in_arrow(error)
+            if told is None:
+                raise
+            raise self._named(explain(self._cause(told), tuple(self._files))) from error
         except RuntimeError as error:
             self._check_reading()
             if "interrupt" in str(error).lower():
                 raise KeyboardInterrupt from error
             raise
+
+    def _cause(self, error: duckdb.Error) -> duckdb.Error:
+        """The error that ended a query, where DuckDB only says that it was interrupted.
+
+        DuckDB 1.5 stops its other threads before it notes why, and one of them may be heard first.
+        Then the query is run again, within its limits, until its own error is told.
+        """
+        import duckdb
+
+        again = self.again() if self.again else None
+        self.again = None
+        if INTERRUPTED not in str(error) or self.stopped or again is None:
+            return error
+        for _ in range(RERUNS):
+            try:
+                again()
+            except duckdb.Error as found:
+                self._check_reading()
+                if INTERRUPTED not in str(found):
+                    return found
+        return duckdb.Error("Error: DuckDB stopped the query and does not say why; set threads = 1")
 
     def _named(self, error: LakeqError) -> LakeqError:
         """An error about one of several files, with the file that is damaged as its place.
@@ -397,6 +427,8 @@ class Run:
     ) -> None:
         self._engine = engine
         self._cursor = session
+        self._asked = sql, parameters
+        engine.again = WeakMethod(self._again)
         self._wait(lambda: self._start(sql, parameters))
         described = self._cursor.description or []
         self.columns = tuple(ResultColumn(str(d[0]), str(d[1])) for d in described)
@@ -413,6 +445,16 @@ class Run:
             if self._rows is None:
                 self._rows = self._through_arrow(count)
             return next(self._rows, [])
+
+    def _again(self) -> None:
+        """Run the query once more and drop its rows."""
+        self._wait(lambda: self._start(*self._asked))
+        source = self._cursor.to_arrow_reader(ROWS_AGAIN)
+        try:
+            while self._wait(lambda: next(source, None)) is not None:
+                self._engine.check_limits()
+        except (OSError, ValueError) as error:
+            raise in_arrow(error) or error from error
 
     def _start(self, sql: str, parameters: Mapping[str, object]) -> None:
         """Bind and begin: with SQL's values, since Python's make DuckDB import pandas (0.6 s)."""
@@ -448,6 +490,7 @@ class Run:
             while worker.is_alive():
                 worker.join(0.1)
         except KeyboardInterrupt:
+            self._engine.stopped = True
             self._cursor.interrupt()
             worker.join()
             raise
