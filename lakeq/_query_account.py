@@ -35,7 +35,9 @@ class Account:
     ) -> None:
         given = {k: v for k, v in options.items() if v is not None and v is not False}
         ledger = Ledger(settings)
-        self.run: Run = ledger.begin("query", sql=sql, parameters=parameters, options=given)
+        self.run: Run = ledger.begin(
+            "query", sql=sql, parameters=parameters, options=given, engine=settings.engine
+        )
         self.book = self.run.ledger.book
         self._serialized = ""
         self._limit = settings.digest_rows
@@ -144,10 +146,13 @@ def s3_bill(access: Access) -> tuple[int, int, int]:
 def _lines(access: Access, rows: int, book: cost.PriceBook) -> Iterator[Line]:
     """The scan at Athena's price, and what S3 asks for requests and for bytes on their way out.
 
+    An engine that bills for the scan itself, as Athena does, has its bill in place of that price.
+
     Requests without a signature, and their bytes, are counted too: their owner pays, so $0.
     """
     scanned = access.scanned_bytes
-    yield Line("query", scanned, rows, cost.athena_cost_usd(scanned, book))
+    usd = cost.athena_cost_usd(scanned, book) if access.bill_usd is None else access.bill_usd
+    yield Line("query", scanned, rows, usd)
     requests, billed_bytes, billed_requests = s3_bill(access)
     if requests:
         left = sum(read.length for read in access.reads if "://" in read.path)

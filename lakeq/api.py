@@ -525,7 +525,7 @@ class Lake:
         return ledger_report.history(self.ledger, wanted)
 
     def cost_report(self, by: str, wanted: Filter | None = None) -> list[Share]:
-        """What each `table`, `user`, `project`, `query` or `day` cost, the dearest first."""
+        """What each of `ledger_report.KEYS`, such as `table` or `user`, cost, the dearest first."""
         from lakeq import ledger_report
 
         return ledger_report.report(self.ledger, by, wanted)

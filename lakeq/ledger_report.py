@@ -30,7 +30,8 @@ class Entry:
 
     `id` is what `lakeq rerun` takes. `bytes` were scanned (query), read raw (ingest) or rewritten
     (maintain); None is not known. `usd` is the sum of the run's lines. `what` is the SQL, or what
-    was ingested or maintained.
+    was ingested or maintained. `engine` ran the query; None for other runs, and for queries that
+    were recorded before the ledger had it.
     """
 
     id: int
@@ -47,6 +48,7 @@ class Entry:
     what: str
     error: str | None
     prices: str
+    engine: str | None
     line: Mapping[str, object]  # the first line with all its columns
     lines: tuple[Mapping[str, object], ...]
 
@@ -65,7 +67,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one table, user, project, query or day cost.
+    """What one table, user, project, query, engine or day cost.
 
     `usd` is what the queries cost, `other_usd` what ingests and maintenance cost.
     `usd_per_query` and `usd_per_tb` are of the queries; None where there are none. `pruning_usd` is
@@ -118,7 +120,7 @@ def entry(ledger: Ledger, number: int | None = None) -> Entry:
 
 
 def report(ledger: Ledger, by: str, wanted: Filter | None = None) -> list[Share]:
-    """What each table, user, project, query or day cost, the dearest first."""
+    """What each table, user, project, query, engine or day cost, the dearest first."""
     if by not in KEYS:
         raise UnknownName.among("report", by, KEYS, "lakeq cost report --by")
     raw = _raw_sizes(ledger)
@@ -167,6 +169,7 @@ def _entry(lines: Sequence[Mapping[str, object]]) -> Entry:
         what=" ".join(str(what).split()),
         error=None if main["error"] is None else str(main["error"]),
         prices=str(main["prices"]),
+        engine=None if main.get("engine") is None else str(main["engine"]),
         line=main,
         lines=tuple(lines),
     )
@@ -212,6 +215,7 @@ KEYS: Mapping[str, Callable[[Entry], Iterable[Part]]] = {
     "user": lambda entry: [(entry.user, Fraction(1))],
     "project": lambda entry: [(entry.project or "(none)", Fraction(1))],
     "query": lambda entry: [(entry.what, Fraction(1))],
+    "engine": lambda entry: [(entry.engine or "(not recorded)", Fraction(1))],
     "day": lambda entry: [(entry.started.strftime("%Y-%m-%d"), Fraction(1))],
 }
 

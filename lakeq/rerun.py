@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -60,9 +60,11 @@ class Pinned:
 def again(
     entry: Entry, *, datasets: Mapping[str, Dataset], lake: Snapshots, settings: Settings
 ) -> Rerun:
-    """Run the query of `entry` again, with its parameters, on its snapshots.
+    """Run the query of `entry` again, with its parameters, on its snapshots and its engine.
 
-    Raises `UsageError` for a run that is no query or cannot be repeated, and what a query raises.
+    A query that was recorded before the ledger had engines runs on that of `settings`, and the
+    verdict says so. Raises `UsageError` for a run that is no query or cannot be repeated, and what
+    a query raises, as where its engine is not installed or not reached.
     """
     sql, parameters = _query(entry)
     tables: dict[str, dict[str, int]] = json.loads(str(entry.line["tables"] or "{}"))
@@ -72,13 +74,15 @@ def again(
         sql,
         datasets=datasets,
         lake=Pinned(lake, {name: facts["snapshot"] for name, facts in tables.items()}),
-        settings=settings,
+        settings=replace(settings, engine=entry.engine or settings.engine),
         parameters=parameters,
         across_assemblies=bool(options.get("across_assemblies")),
         max_rows=options.get("max_rows"),
     )
     _read(result, before)
     same, verdict = _judged(entry, before, result)
+    if entry.engine is None:
+        verdict += f"; the ledger has no engine for it, so it ran on {settings.engine}"
     return Rerun(entry.id, same, verdict, result.report, result.line)
 
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -263,3 +264,21 @@ def test_the_command_writes_the_ledger_as_the_library_does(cohort_lake: Lake, pa
     subprocess.run([*line, "select 1 as one"], env=env, check=True, capture_output=True)
     (found,) = lines(path)
     assert (found["project"], found["sql"]) == ("shell", "select 1 as one")
+
+
+def test_a_ledger_from_before_engines_is_read_and_gets_them_with_its_next_line(
+    own: Lake, path: Path
+) -> None:
+    own.sql(COUNT, {"least": 0.01}).rows()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("ALTER TABLE lines DROP COLUMN engine; PRAGMA user_version = 1")
+    assert [entry.engine for entry in own.history()] == [None]  # read, and left as it is
+    assert ask(path, "PRAGMA user_version") == [{"user_version": 1}]
+    again = own.rerun()
+    assert again.same
+    assert "the ledger has no engine for it, so it ran on duckdb" in again.verdict
+    assert ask(path, "PRAGMA user_version") == [{"user_version": 2}]
+    assert [line["engine"] for line in lines(path) if line["kind"] == "query"] == [None, "duckdb"]
+    shares = {share.key: share.queries for share in own.cost_report("engine")}
+    assert shares == {"(not recorded)": 1, "duckdb": 1}
+    check(path)

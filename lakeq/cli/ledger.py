@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 DIFFERS = 1
 HISTORY_ROWS = 30
-REPORTS = ("table", "user", "project", "query", "day")
+REPORTS = ("table", "user", "project", "query", "engine", "day")
 
 
 def export_options(command: F) -> F:
@@ -112,7 +112,7 @@ def history(
         return
     rows = [
         (e.id, e.started, e.kind, e.outcome, e.seconds, e.bytes, e.rows, e.usd, e.user,
-         e.project or None, e.what)
+         e.project or None, e.engine, e.what)
         for e in found
     ]  # fmt: skip
     listed = listing(
@@ -127,6 +127,7 @@ def history(
         usd=DOLLARS,
         user="VARCHAR",
         project="VARCHAR",
+        engine="VARCHAR",
         what="VARCHAR",
     )
     write_to(listed, format, output, _style(output))
@@ -170,7 +171,7 @@ def report(
     format: str | None,
     output: str | None,
 ) -> None:
-    """Sum what queries cost by table, user, project, query or day, the dearest first.
+    """Sum what queries cost by table, user, project, query, engine or day, the dearest first.
 
     saved_pruning is what reading the tables whole would have cost more, saved_parquet what reading
     the raw objects would have cost more than that (NULL: their size is not known).
@@ -248,6 +249,7 @@ def budget(format: str) -> None:
 def rerun(number: str) -> None:
     """Run a query of the ledger again on the same snapshots: is the result the same?
 
+    It runs on the engine of then, whatever the settings say; where the ledger has none, on theirs.
     ID is the one of lakeq history; "last" is the newest query that ended well. The answer goes to
     standard output, the report to standard error; exit code 1 when the result differs or cannot be
     compared.

@@ -118,9 +118,10 @@ class Ledger:
         sql: str | None = None,
         parameters: Mapping[str, object] | None = None,
         options: Mapping[str, object] | None = None,
+        engine: str | None = None,
     ) -> Run:
         """A run that starts now; nothing is written until it reserves or settles."""
-        return Run(self, kind, subject, sql, parameters or {}, options or {})
+        return Run(self, kind, subject, sql, parameters or {}, options or {}, engine)
 
     def spending(self, now: datetime | None = None) -> list[Spent]:
         """Every budget for this spender, as it stands now."""
@@ -181,6 +182,7 @@ class Run:
         sql: str | None,
         parameters: Mapping[str, object],
         options: Mapping[str, object],
+        engine: str | None,
     ) -> None:
         self.ledger = ledger
         self.kind = kind
@@ -207,6 +209,7 @@ class Run:
             "sql": sql and without_secrets(sql),
             "parameters": encoded(parameters) if parameters else None,
             "options": _json(dict(options)) if options else None,
+            "engine": engine,
         }
 
     @property

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from lakeq import cost
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)  # version 1 had no engine; it gets the column with the next line
 BUSY_TIMEOUT_S = 20.0
 KINDS = ("query", "ingest", "convert", "maintain", "storage", "request", "egress")
 OUTCOMES = ("ok", "failed", "refused", "cancelled", "interrupted")
@@ -51,6 +52,7 @@ CREATE TABLE lines (
     digest TEXT,
     error TEXT,
     version TEXT NOT NULL,
+    engine TEXT,
     UNIQUE (run, kind)
 );
 CREATE INDEX lines_by_time ON lines (started);
@@ -96,7 +98,7 @@ _INSERT = """
 INSERT INTO lines VALUES (
     NULL, :run, :kind, :outcome, :started, :ended, :seconds, :bytes, :count, :usd, :prices, :user,
     :project, :tags, :lake, :subject, :tables, :sql, :parameters, :options, :planned, :digest,
-    :error, :version)
+    :error, :version, :engine)
 ON CONFLICT (run, kind) DO NOTHING
 """
 _NAMES = re.findall(r":(\w+)", _INSERT)
@@ -122,6 +124,7 @@ class Store:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("BEGIN IMMEDIATE")
             try:
+                _upgrade(connection)
                 yield connection
             except BaseException:
                 connection.execute("ROLLBACK")
@@ -193,9 +196,16 @@ class Store:
 
 def _check_version(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found != VERSION:
+    if found not in READABLE:
         what = f"the ledger has version {found}, this lakeq knows {VERSION}"
         raise sqlite3.DatabaseError(what)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Within a transaction, so that of two processes one does it, and a kill leaves it undone."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] == 1:
+        connection.execute("ALTER TABLE lines ADD COLUMN engine TEXT")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _let_go() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -196,3 +197,28 @@ def test_all_types_come_back_as_duckdb_has_them(fake: FakeAthena, tables: Lake) 
     sql = f"""select i, x, s, l, t, d, r, i > 2 as b, x::float as f, 1.50 as n, null as z,
         t::timestamp as p, [d] as ld, [t] as lt, [1.5 * i] as ln from {ROWS} order by i"""
     assert agree(tables, "athena", sql, ordered=True) == 5
+
+
+def test_the_ledger_has_the_engine_its_bill_and_reruns_there(
+    fake: FakeAthena, tables: Lake, tmp_path: Path
+) -> None:
+    given = {"ledger": str(tmp_path / "ledger.db")}
+    lab = lakeq.connect(tables.settings.lake, engine="athena", athena_workgroup="lab", **given)
+    bill = lab.sql(COUNT)
+    bill.rows()
+    here = lakeq.connect(tables.settings.lake, **given)
+    here.sql(COUNT).rows()
+    assert [entry.engine for entry in here.history()] == ["duckdb", "athena"]
+    (first,) = [entry.id for entry in here.history() if entry.engine == "athena"]
+    sent = len(fake.executions)
+    assert here.rerun(first).same
+    assert len(fake.executions) == sent + 1
+    assert here.history()[0].engine == "athena"
+    assert {s.key: s.queries for s in here.cost_report("engine")} == {"athena": 2, "duckdb": 1}
+    fake.fail = "GENERIC_INTERNAL_ERROR: node lost"
+    with pytest.raises(QueryFailed):
+        lab.sql(COUNT).rows()
+    failed = here.history()[0]
+    assert (failed.outcome, failed.usd) == ("failed", Decimal(0))
+    assert failed.bytes == fake.scans
+    assert here.history()[1].usd == bill.report.cost_usd
