@@ -110,6 +110,7 @@ class Virtual:
             index=self._index(table),
             pinned=pinned,
             threads=self.settings.threads or os.cpu_count() or 1,
+            index_bytes=self.indexes[table.qualified].size_bytes,
             limited=any(scan.limited for scan in scans),
             rows=_enough(scans),
         )

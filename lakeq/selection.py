@@ -126,9 +126,10 @@ class Wanted:
     """What a format needs to make rows of a virtual table.
 
     `columns` are those that the query reads. `index` runs SQL over the table's index, which it
-    calls "index", and gives the columns as arrays by name. `pinned` opens an object of which URI,
-    size and version are known, without asking for it. `rows` are enough where it is not None, and
-    where `limited`, reading may end after any row: what is not needed yet is not read ahead.
+    calls "index" and which has `index_bytes`, and gives the columns as arrays by name. `pinned`
+    opens an object of which URI, size and version are known, without asking for it. `rows` are
+    enough where it is not None, and where `limited`, reading may end after any row: what is not
+    needed yet is not read ahead.
     """
 
     columns: tuple[str, ...]
@@ -136,6 +137,7 @@ class Wanted:
     index: Callable[[str], Mapping[str, Any]]
     pinned: Callable[[str, int, str], SourceObject]
     threads: int
+    index_bytes: int = 0
     limited: bool = False
     rows: int | None = None
 

@@ -263,6 +263,29 @@ def test_points_read_the_tiles_that_they_lie_in(lake: Lake, scenes: list[Scene])
     assert result.report.bytes_scanned == result.report.plan.high_bytes
 
 
+def test_a_large_index_is_asked_in_two_steps_with_the_same_answer(
+    lake: Lake, scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = (
+        "select product_id, sum(red), sum(nir08), count(*) from landsat.pixels "
+        f"where sample >= 130 and line < 200 and product_id = '{scenes[1].product_id}' group by all"
+    )
+    once = lake.sql(query)
+    monkeypatch.setattr("lakeq.formats._landsat_scan.SMALL_INDEX_BYTES", 0)
+    twice = lake.sql(query)
+    rows = once.rows()
+    assert rows == twice.rows()
+    red, nir08 = (scenes[1].bands[band][:200, 130:] for band in ("red", "nir08"))
+    sums = int(red.sum()), int(nir08.sum())
+    assert [tuple(map(str, row)) for row in rows] == [
+        tuple(map(str, (scenes[1].product_id, *sums, red.size)))
+    ]
+    pixels = [
+        [t for t in each.report.plan.tables if t.name == "landsat.pixels"] for each in (once, twice)
+    ]
+    assert pixels[0] == pixels[1]
+
+
 def test_products_are_chosen_by_a_join_with_scenes(lake: Lake, scenes: list[Scene]) -> None:
     query = (
         "select count(*), sum(red) from landsat.pixels join landsat.scenes s using (product_id) "

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 BLOCK = 256  # side of the squares that the column block counts
 UNIT_PIXELS = 1 << 15  # fewer make batches that are not worth their while
 MAX_TILES = 4_000_000  # rows of the index for one scan; a scene and band has 961
+# An index up to this size is asked once, for products and blocks together; of a larger one only the
+# blocks of the products that have wanted pixels are read, with a second query.
+SMALL_INDEX_BYTES = 1_000_000
 MAX_VALUES = 1000  # of a condition that are written out for the index
 SLACK = 1e-6  # of a pixel, for rounding
 EDGE_POINTS = 64  # on each side of a box in longitude and latitude
@@ -34,6 +37,7 @@ HEADERS = (
     "x_origin", "y_origin", "x_step", "y_step", "x_line_step", "y_sample_step", "scale",
     "add_offset", "quantity", "radsat_bit", "path", "row", "sun_elevation", "collection",
 )  # fmt: skip
+BLOCKS = ("block_row", "block_column", "byte_offset", "byte_length")
 _DTYPES = {"uint8": "u1", "int8": "i1", "uint16": "u2", "int16": "i2", "int32": "i4"}
 
 Rectangles = (
@@ -101,9 +105,11 @@ def products(wanted: Wanted, bands: Sequence[str], options: Mapping[str, str]) -
     grid = f"band = '{PAN}'" if pan else f"band <> '{PAN}'"
     heads = ", ".join(f"any_value({name}) AS {name}" for name in HEADERS[1:])
     named = f"band IN ({_texts(bands)})" if bands else grid
+    at_once = bool(bands) and wanted.index_bytes <= SMALL_INDEX_BYTES
+    lists = "".join(f", list({name}) AS {name}" for name in BLOCKS) if at_once else ""
     having = f" HAVING bool_or(quantity = '{quantity}')" if quantity else ""
     found = wanted.index(
-        f"SELECT product_id, band, epoch_us(any_value(acquired)) AS acquired, {heads} "
+        f"SELECT product_id, band, epoch_us(any_value(acquired)) AS acquired, {heads}{lists} "
         "FROM tile_index "
         f"WHERE level = 0 AND {grid} AND {named} AND {condition} "
         "GROUP BY product_id, band ORDER BY acquired, product_id, band"
@@ -127,7 +133,10 @@ def products(wanted: Wanted, bands: Sequence[str], options: Mapping[str, str]) -
         rectangles = _rectangles(facts, wanted.selection)
         if len(rectangles):
             placed[product_id] = (heads_of, facts, rectangles)
-    blocks = _blocks(wanted, list(placed), bands) if bands else {}
+    if at_once:
+        blocks = dict(_of_lists(found))
+    else:
+        blocks = _blocks(wanted, list(placed), bands) if bands else {}
     return [
         Product(
             product_id,
@@ -183,6 +192,20 @@ def _moment(micros: int) -> str:
 def _year(micros: int) -> str:
     bounded = max(-_ERA_US, min(_ERA_US, int(micros)))
     return str(int(np.datetime64(bounded, "us").astype("datetime64[Y]").astype(int)) + 1970)
+
+
+def _of_lists(found: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], tuple[Any, Any]]]:
+    """As `_blocks`, from lists of the blocks of each product and band in no order."""
+    for number in range(len(found["band"])):
+        columns = [np.asarray(found[name][number], np.int64) for name in BLOCKS]
+        order = np.lexsort(columns[::-1])
+        rows = np.stack([column[order] for column in columns])
+        first = np.ones(rows.shape[1], bool)  # of rows that are the same
+        first[1:] = (rows[:, 1:] != rows[:, :-1]).any(axis=0)
+        rows = rows[:, first]
+        across = int(rows[1].max()) + 1
+        key = str(found["product_id"][number]), str(found["band"][number])
+        yield key, (rows[2].reshape(-1, across), rows[3].reshape(-1, across))
 
 
 def _blocks(
