@@ -220,12 +220,21 @@ def _again(
     sources = sorted({source for finding in findings for source in finding.sources})
     tables = sorted({finding.table for finding in findings})
     try:
-        for table in tables:
-            lake.salvage(table)
         known = catalog.dataset(dataset, "the repair")
         samples = samples_table(known)
         if samples is not None and samples.qualified in tables:
-            return "not repaired: the numbers of samples cannot be told from objects; restore it"
+            from lakeq.convert import renumber
+
+            lost = {f.path: f.sources for f in findings if f.table == samples.qualified}
+            if not renumber.restore(lake, storage, known, samples, lost):
+                what = "the numbers of samples cannot be told from the objects as they are now"
+                return f"not repaired: {what}; restore the file from a backup"
+            tables.remove(samples.qualified)
+            sources = sorted({s for f in findings if f.path not in lost for s in f.sources})
+        for table in tables:
+            lake.salvage(table)
+        if not tables:
+            return REPAIRED
         names = [table.partition(".")[2] for table in tables]
         for way, objects in _by_way(lake.ways(dataset), sources).items():
             options, panel = convert.decoded_way(way) if way else (None, None)

@@ -176,6 +176,43 @@ def test_a_repair_reads_objects_as_the_ingest_did(tmp_path: Path, made_cohort: M
     assert {name: lake.sql(sql).rows() for name, sql in counts.items()} == before
 
 
+@pytest.mark.parametrize("harm", [Path.unlink, spoil, cut])
+def test_the_samples_come_back_with_their_numbers(
+    harm: Callable[[Path], object], own: Lake
+) -> None:
+    table = "thousand_genomes.samples"
+    before = own.sql(f"from {table} order by number").arrow()
+    path, files = data_file(own, table), sorted(own.settings.lake.rglob("*.parquet"))
+    whole = path.read_bytes()
+    harm(path)
+    shutil.rmtree(own.settings.lake / "cache")
+    report = own.verify(repair=True)
+    assert [finding.outcome for finding in report.findings] == ["repaired"]
+    assert path.read_bytes() == whole
+    assert sorted(own.settings.lake.rglob("*.parquet")) == files
+    assert own.verify().findings == ()
+    assert own.sql(f"from {table} order by number").arrow().equals(before)
+
+
+def test_samples_that_cannot_be_proved_to_be_the_lost_ones_are_not_taken(
+    tmp_path: Path, made_cohort: MadeCohort
+) -> None:
+    vcf = tmp_path / made_cohort.vcf.name
+    shutil.copy(made_cohort.vcf, vcf)
+    panel = tmp_path / "panel"
+    shutil.copy(made_cohort.panel, panel)
+    lake = lakeq.connect(tmp_path / "lake")
+    lake.ingest("thousand_genomes.variants", [vcf], panel=panel)
+    path = data_file(lake, "thousand_genomes.samples")
+    path.unlink()
+    files = sorted(lake.settings.lake.rglob("*.parquet"))
+    lines = panel.read_text().splitlines()
+    panel.write_text("\n".join([lines[0], *lines[2:]]) + "\n")  # one of them is gone
+    (finding,) = lake.verify(repair=True).findings
+    assert "numbers of samples cannot be told" in finding.outcome
+    assert sorted(lake.settings.lake.rglob("*.parquet")) == files
+
+
 def test_a_damaged_slice_is_made_again(own: Lake) -> None:
     own.refresh("thousand_genomes.variants_clinvar")
     before = own.sql("select * from thousand_genomes.variants_clinvar order by all").rows()

@@ -252,6 +252,21 @@ class IcebergLake:
         schema = arrow_schema(metadata.schema(), table)
         return TableWriter(table, schema, metadata.location, files, session)
 
+    def restore(self, path: str, new: NewFile) -> bool:
+        """Put `new` in the place of the lost file at `path` if it is the same to the byte.
+
+        It is deleted in any case.
+        """
+        kept, made = self._pointers.checksum(path), new.checksum
+        same = kept is not None and made is not None and kept[:2] == made[:2]
+        warehouse = self._files()
+        if same:
+            data = warehouse.read(new.path)
+            warehouse.delete(path)
+            warehouse.write(path, data)
+        warehouse.delete(new.path)
+        return same
+
     def delete(self, files: Iterable[NewFile]) -> None:
         """Delete new files that no commit took."""
         warehouse = self._files()
