@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import shutil
@@ -192,6 +193,28 @@ def test_the_samples_come_back_with_their_numbers(
     assert sorted(own.settings.lake.rglob("*.parquet")) == files
     assert own.verify().findings == ()
     assert own.sql(f"from {table} order by number").arrow().equals(before)
+
+
+def test_samples_of_several_ingests_keep_their_numbers(
+    tmp_path: Path, made_cohort: MadeCohort
+) -> None:
+    """The later file brings the first of the names, so the order of the ingests decides."""
+    lines = gzip.decompress(made_cohort.vcf.read_bytes()).decode().splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("#CHROM"))
+    lake = lakeq.connect(tmp_path / "lake")
+    for name, first in (("b.vcf", 14), ("a.vcf", 9), ("c.vcf", 11)):
+        cells = [line.split("\t") for line in lines[head : head + 4]]
+        text = lines[:head] + ["\t".join(c[:9] + c[first : first + 6]) for c in cells]
+        (tmp_path / name).write_text("\n".join(text) + "\n")
+        lake.ingest("thousand_genomes.variants", [tmp_path / name], panel=made_cohort.panel)
+    path = data_file(lake, "thousand_genomes.samples")
+    before = lake.sql("select sample, number from thousand_genomes.samples order by all").rows()
+    assert [number for _, number in before] != sorted(number for _, number in before)  # type: ignore[type-var]  # numbers
+    path.unlink()
+    report = lake.verify(repair=True)
+    assert {f.outcome for f in report.findings if f.path == str(path)} == {"repaired"}
+    after = lake.sql("select sample, number from thousand_genomes.samples order by all").rows()
+    assert after == before
 
 
 def test_samples_that_cannot_be_proved_to_be_the_lost_ones_are_not_taken(
