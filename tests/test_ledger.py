@@ -282,3 +282,16 @@ def test_a_ledger_from_before_engines_is_read_and_gets_them_with_its_next_line(
     shares = {share.key: share.queries for share in own.cost_report("engine")}
     assert shares == {"(not recorded)": 1, "duckdb": 1}
     check(path)
+
+
+def test_the_ingest_that_makes_a_lake_is_in_its_ledger(
+    tmp_path: Path, made_cohort: MadeCohort
+) -> None:
+    lake = lakeq.connect(tmp_path / "new")
+    lake.ingest("clinvar.grch37", [str(made_cohort.clinvar)])
+    assert [entry.kind for entry in lakeq.connect(tmp_path / "new").history()] == ["ingest"]
+    before = ledger.place(config.load({"lake": tmp_path / "never"})).parent.glob("new-*.db")
+    for path in before:  # what it had reserved before there was a lake
+        assert ask(path, "SELECT * FROM reservations") == []
+        assert lines(path) == []
+    check(tmp_path / "new" / "ledger.db")

@@ -312,11 +312,22 @@ class Run:
             _keep_raw_sizes(connection, raw_sizes or {}, objects or {})
             return (ids[0] if ids else None), tuple(self._crossed(connection, ended))
 
-        done = self.ledger.attempt(self._path or self.ledger.path, work)
+        path = self.ledger.path  # the run itself may have made the lake, beside which it now lies
+        done = self.ledger.attempt(path, work)
+        if self._path not in (None, path):
+            self._release(self._path)
         if done is not None:
             self.line, self.alerts = done
             for alert in self.alerts:
                 alert.send(self.ledger.settings)
+
+    def _release(self, path: Path) -> None:
+        """Take back a reservation in another file than the lines'."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM reservations WHERE run = ?", (self.id,))
+
+        self.ledger.attempt(path, work)
 
     def fail(self, error: BaseException) -> None:
         """End a run that read nothing, by the error that stopped it."""
