@@ -388,6 +388,32 @@ def test_the_cheapest_place_asks_no_more_than_any_other(size: int, gets: int, at
     assert len(plan.options) == (3 if gets else 2)
 
 
+NEAR, ATHENA, HERE = "DuckDB in region", "Athena", "DuckDB here"
+# Bytes, GETs, the cheaper place. By hand, of list prices: a GET is $0.0000004; Athena asks $5 for
+# 10^12 bytes, as for 12,500,000 GETs, and for 10 MB or less $0.00005, as for 125.
+CHEAPER = [
+    (1, 1, NEAR), (1, 124, NEAR), (1, 126, ATHENA), (10**7, 124, NEAR), (10**7, 126, ATHENA),
+    (2 * 10**7, 249, NEAR), (2 * 10**7, 251, ATHENA), (10**8, 1249, NEAR), (10**8, 1251, ATHENA),
+    (10**9, 100, NEAR), (10**9, 12_499, NEAR), (10**9, 12_501, ATHENA), (10**11, 1_249_999, NEAR),
+    (10**11, 1_250_001, ATHENA), (10**12, 12_499_999, NEAR), (10**12, 12_500_001, ATHENA),
+    (10**13, 1_000_000, NEAR), (0, 0, HERE), (10**9, 0, HERE), (10**13, 0, HERE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "gets", "place"), CHEAPER)
+def test_the_cheaper_place_is_picked(size: int, gets: int, place: str) -> None:
+    plan = replace(
+        planner.nothing({}, cost.prices()).plan,
+        low_bytes=size,
+        high_bytes=size,
+        low_requests=gets,
+        high_requests=gets,
+        athena_bytes=size,
+    )
+    assert len(CHEAPER) == 20
+    assert plan.cheapest.place == place
+
+
 # Real tables
 
 
