@@ -99,7 +99,7 @@ def _is_wgs84(crs: object) -> bool:
 
 def _features(table: pa.Table, column: str, where: str) -> list[dict[str, Any]]:
     try:
-        import shapely  # type: ignore[import-untyped]
+        import shapely  # type: ignore[import-untyped]  # it has no types
     except ImportError as error:
         hint = "pip install 'lakeq[geo]'"
         raise UsageError("shapely is not installed", where, hint) from error

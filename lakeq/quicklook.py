@@ -198,6 +198,7 @@ def save_series(found: Series, path: Path, *, dpi: int) -> None:
     known = ~np.isnan(found.mean)
     if not known.any():
         raise NotFound("no scene has a clear pixel there", "the series", "ask for a longer time")
+    # matplotlib types its dates module in part
     days: Any = date2num(found.times)  # type: ignore[no-untyped-call]
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.add_subplot()

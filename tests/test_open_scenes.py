@@ -185,4 +185,4 @@ def test_what_is_not_there_is_named(lake: Lake) -> None:
     with pytest.raises(NotFound, match="outside"):
         lake.open_scenes(path_row="28/30", bands="red", box=(10, 10, 11, 11))
     with pytest.raises(UsageError, match="raw"):
-        lake.open_scenes(path_row="28/30", bands="red", values="raw")  # type: ignore[arg-type]
+        lake.open_scenes(path_row="28/30", bands="red", values="raw")  # type: ignore[arg-type]  # on purpose

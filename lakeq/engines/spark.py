@@ -269,7 +269,7 @@ class Run:
         import pyarrow as pa
 
         client = self._frame._session.client  # noqa: SLF001  # no public way streams Arrow
-        plan = self._frame._plan.to_proto(client)  # noqa: SLF001
+        plan = self._frame._plan.to_proto(client)  # noqa: SLF001  # likewise
         with self._engine.explained():
             parts = client.to_table_as_iterator(plan, {})
             while (part := self._wait(lambda: next(parts, None))) is not None:

@@ -115,6 +115,7 @@ def _filled(text: str, chosen: Mapping[str, Sequence[str]]) -> list[str]:
         raise UsageError(what, "the filter", "give them in pairs, such as --path-row 115/067")
     rows = zip(*(chosen[name] for name in names), strict=True)
     found = [dict(zip(names, row, strict=True)) for row in rows]
+    # mypy does not infer a lambda with a default
     return [_FIELD.sub(lambda m, row=row: row[m[1]], text) for row in found]  # type: ignore[misc]
 
 
@@ -333,7 +334,9 @@ def _function(dataset: Dataset, chosen: Mapping[str, Sequence[str]]) -> Node:
         },
         "LAKEQ_LAKE": "/mnt/lake/lakeq",
         "LAKEQ_WAREHOUSE": _ref("Warehouse"),
-        "LAKEQ_LEDGER": "/tmp/ledger.sqlite",  # noqa: S108  # it needs a disk of its own: ADR 0060
+        # /tmp is the one folder that AWS Lambda lets a function write; a ledger needs a disk of
+        # its own (ADR 0060).
+        "LAKEQ_LEDGER": "/tmp/ledger.sqlite",  # noqa: S108
         "HOME": "/tmp",  # noqa: S108  # all that a function may write besides its file system
     }
     if not environment["LAKEQ_INGEST_ONLY"]:

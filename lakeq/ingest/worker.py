@@ -209,7 +209,7 @@ class Worker:
         while (task := self._tasks.get()) is not None:
             try:
                 self._handle(task)
-            except Exception:  # noqa: BLE001
+            except Exception:  # noqa: BLE001  # one bad message must not end the worker
                 _log.exception("message %s", task.message.identifier)
             finally:
                 self._heart.drop(task.lease)

@@ -42,7 +42,7 @@ _LONGEST_WAIT_S = 2.0
 
 def _import_commit() -> None:
     with suppress(ImportError):
-        import lakeq.lake.commit  # noqa: F401
+        import lakeq.lake.commit  # noqa: F401  # only to have it loaded
 
 
 class Expired(NamedTuple):

@@ -74,7 +74,7 @@ def counting(calls: int) -> Callable[[], bool]:
 
 def main() -> None:
     """Fork a worker for each order."""
-    import pyiceberg.io.pyarrow  # noqa: F401
+    import pyiceberg.io.pyarrow  # noqa: F401  # loaded before the kill
 
     import lakeq.formats
     import lakeq.ingest.archive
