@@ -16,7 +16,14 @@ import click
 
 from lakeq._jit_notice import before_compiling
 from lakeq.cli.more import CommandWithMore
-from lakeq.cli.options import connect, lake_options, set_option, spender_options
+from lakeq.cli.options import (
+    connect,
+    lake_options,
+    no_progress_option,
+    report_option,
+    set_option,
+    spender_options,
+)
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
 from lakeq.errors import NotFound, UsageError
@@ -82,14 +89,8 @@ class _Ingest(CommandWithMore):
 )
 @click.option("--samples", metavar="NAMES", help="Only these samples: A,B or @FILE, one a line.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
-@click.option(
-    "--report",
-    type=click.Choice(["text", "json", "none"]),
-    default="text",
-    show_default=True,
-    help="The report on standard error.",
-)
+@no_progress_option
+@report_option
 @spender_options
 @partial(lake_options, without="--region")
 def ingest(

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from lakeq.cli.ingest import Bar
-from lakeq.cli.options import connect, lake_options, spender_options
+from lakeq.cli.options import (
+    connect,
+    lake_options,
+    no_progress_option,
+    report_option,
+    spender_options,
+)
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
 from lakeq.errors import BadLake, UsageError
@@ -38,14 +44,8 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     help="First verify the tables, and ingest the objects of damaged or missing files again.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
-@click.option(
-    "--report",
-    type=click.Choice(["text", "json", "none"]),
-    default="text",
-    show_default=True,
-    help="The report on standard error.",
-)
+@no_progress_option
+@report_option
 @spender_options
 @lake_options
 def maintain(

@@ -65,6 +65,16 @@ def set_option(name: str, value: object) -> None:
     click.get_current_context().ensure_object(dict)[_SETTINGS[name]] = value
 
 
+report_option = click.option(
+    "--report",
+    type=click.Choice(["text", "json", "none"]),
+    default="text",
+    show_default=True,
+    help="The report on standard error.",
+)
+no_progress_option = click.option("--no-progress", is_flag=True, help="No progress bar.")
+
+
 _SPENDER = (
     click.option("--project", metavar="NAME", help="The project that this is for."),
     click.option("--user", metavar="NAME", help="Who asks. [default: the system's user]"),

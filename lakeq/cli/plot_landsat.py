@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakeq.cli.options import connect, lake_options
+from lakeq.cli.options import connect, lake_options, report_option
 from lakeq.cli.text import neutral
 from lakeq.errors import UsageError
 
@@ -29,13 +29,6 @@ dpi_option = click.option(
     "--dpi", type=click.IntRange(min=30, max=600), default=150, show_default=True,
     help="Dots per inch.",
 )  # fmt: skip
-report_option = click.option(
-    "--report",
-    type=click.Choice(["text", "json", "none"]),
-    default="text",
-    show_default=True,
-    help="The report on standard error.",
-)
 
 
 @click.command()

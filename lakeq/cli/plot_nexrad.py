@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakeq.cli.options import connect, lake_options
+from lakeq.cli.options import connect, lake_options, report_option
 from lakeq.cli.text import neutral
 
 if TYPE_CHECKING:
@@ -58,13 +58,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", required=True, metavar="FILE", help="The picture: .png, .svg or .pdf."
 )
-@click.option(
-    "--report",
-    type=click.Choice(["text", "json", "none"]),
-    default="text",
-    show_default=True,
-    help="The report on standard error.",
-)
+@report_option
 @lake_options
 def nexrad(
     site: str,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakeq.cli.options import connect, lake_options, spender_options
+from lakeq.cli.options import connect, lake_options, report_option, spender_options
 from lakeq.cli.output import BINARY_FORMATS, FORMATS, Style, format_of, opened, write
 from lakeq.errors import NotFound, UsageError
 
@@ -49,13 +49,7 @@ TERMINAL_ROWS = 1000  # a table on a terminal stops here unless --max-rows says 
     is_flag=True,
     help="Let tables of two genome assemblies meet; match them on rs, not on positions.",
 )
-@click.option(
-    "--report",
-    type=click.Choice(["text", "json", "none"]),
-    default="text",
-    show_default=True,
-    help="The report on standard error.",
-)
+@report_option
 @click.option("--dry-run", is_flag=True, help="Say what it would read and cost; read nothing.")
 @click.option("--max-usd", metavar="USD", help="Refuse or stop it when it would cost more.")
 @click.option("--max-bytes", metavar="SIZE", help="Refuse or stop it when it would read more: 2GB.")

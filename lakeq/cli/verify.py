@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from lakeq.cli.ingest import Bar
-from lakeq.cli.options import connect, lake_options, listing_format
+from lakeq.cli.options import (
+    connect,
+    lake_options,
+    listing_format,
+    no_progress_option,
+    report_option,
+)
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
 from lakeq.errors import BadLake
@@ -25,14 +31,8 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Ingest the objects of damaged or missing files again; delete files that nothing names.",
 )
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
-@click.option(
-    "--report",
-    type=click.Choice(["text", "json", "none"]),
-    default="text",
-    show_default=True,
-    help="The report on standard error.",
-)
+@no_progress_option
+@report_option
 @listing_format
 @lake_options
 def verify(
