@@ -20,7 +20,7 @@ from lakeq.snapshot import Bounds, DataFile, Footer, Leaf
 UNKNOWN_NULLS = 2**32 - 1
 NO_BOUND, NUMBER, REAL, TEXT, TRUTH = range(5)  # what the bounds of a chunk are
 ALL_NULL = 8  # added to the kind where all values are null
-_TEXT_ENDS = "\0"
+TEXT_ENDS = "\0"  # parts texts in their bytes
 _CODES = ("q", "q", "q", "q", "q", "q", "q", "q", "q", "q", "q", "I", "I", "q", "q", "B", "I")
 _NAMES = (
     "sizes",  # one per file
@@ -43,7 +43,7 @@ _NAMES = (
 )
 _PER_FILE = 9
 UNSUMMED = -1  # the CRC-32 of a footer where none was kept, nor of the file's column chunks
-_MAX_LENGTH = 2**32 - 1
+MAX_LENGTH = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Packed:
 
     @cached_property
     def texts(self) -> list[str]:
-        """The texts that bounds refer to, by number."""
-        return self.text_bytes.decode().split(_TEXT_ENDS)
+        """The texts that bounds refer to, by number; behind them may be empty ones."""
+        return self.text_bytes.decode().split(TEXT_ENDS)
 
     @cached_property
     def group_starts(self) -> list[int]:
@@ -205,67 +205,120 @@ def _value(packed: Packed, kind: int, number: int) -> int | float | str | bool |
 
 def pack(files: Sequence[DataFile]) -> tuple[dict[str, Any], list[bytes]]:
     """`files` as a part of a JSON document and the bytes of the arrays, the texts last."""
-    writer = _Writer()
-    for number, file in enumerate(files):
-        writer.add(number, file)
-    root = _common_start([file.path for file in files])
+    packed = packed_of(files)
     header = {
-        "root": root,
-        "paths": [file.path[len(root) :] for file in files],
-        "layouts": list(writer.layouts),
-        "partitions": list(writer.partitions),
-        "sources": list(writer.sources),
-        "orders": list(writer.orders),
-        "members": writer.members,
-        "counts": [len(writer.arrays[name]) for name in _NAMES],
+        "root": packed.root,
+        "paths": packed.paths,
+        "layouts": packed.layouts,
+        "partitions": packed.partitions,
+        "sources": packed.sources,
+        "orders": packed.orders,
+        "members": packed.members,
+        "counts": [len(packed.arrays[name]) for name in _NAMES],
     }
-    if sys.byteorder == "big":
-        for values in writer.arrays.values():
+    parts = []
+    for name, code in zip(_NAMES, _CODES, strict=True):
+        values = packed.arrays[name]
+        if sys.byteorder == "big":
+            values = array(code, values)
             values.byteswap()
-    parts = [_padded(writer.arrays[name].tobytes()) for name in _NAMES]
-    return header, [*parts, _padded(_TEXT_ENDS.join(writer.texts).encode(), b"\n")]
+        parts.append(_padded(bytes(memoryview(values))))  # type: ignore[arg-type]  # an array or its view
+    return header, [*parts, _padded(packed.text_bytes)]
 
 
-def _padded(data: bytes, filler: bytes = b"\0") -> bytes:
-    return data + filler * (-len(data) % 8)
+def packed_of(files: Sequence[DataFile]) -> Packed:
+    """The arrays of `files`; those of all files that were packed are taken as they are."""
+    if isinstance(files, PackedFiles) and files.numbers == range(len(files.packed.paths)):
+        return files.packed
+    packer = Packer()
+    for file in files:
+        packer.add(file)
+    return packer.packed()
 
 
-class _Writer:
-    """Collects files into arrays."""
+def _padded(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % 8)
+
+
+class Packer:
+    """Collects files into arrays; `number_of` and its kin give the places of what is shared."""
 
     def __init__(self) -> None:
         self.arrays = {name: array(code) for name, code in zip(_NAMES, _CODES, strict=True)}
-        self.layouts: dict[tuple[Leaf, ...], int] = {}
-        self.partitions: dict[tuple[tuple[str, str | None], ...], int] = {}
-        self.sources: dict[str | None, int] = {}
-        self.orders: dict[str, int] = {}
-        self.members: dict[int, tuple[tuple[str, int], ...]] = {}
-        self.texts: dict[str, int] = {}
+        self._paths: list[str] = []
+        self._layouts: dict[tuple[Leaf, ...], int] = {}
+        self._partitions: dict[tuple[tuple[str, str | None], ...], int] = {}
+        self._sources: dict[str | None, int] = {}
+        self._orders: dict[str, int] = {}
+        self._members: dict[int, tuple[tuple[str, int], ...]] = {}
+        self._texts: dict[str, int] = {}
 
-    def add(self, number: int, file: DataFile) -> None:
+    def add(self, file: DataFile) -> None:
+        """Append one file."""
         footer = file.footer
-        per_file = (
-            file.size_bytes,
-            file.rows,
-            footer.size_bytes,
-            len(footer.rows),
-            self.layouts.setdefault(footer.leaves, len(self.layouts)),
-            self.partitions.setdefault(file.partition, len(self.partitions)),
-            self.sources.setdefault(file.source, len(self.sources)),
-            self.orders.setdefault(file.order, len(self.orders)),
-            UNSUMMED if footer.footer_crc32 is None else footer.footer_crc32,
+        self.add_facts(
+            file,
+            footer.leaves,
+            groups=len(footer.rows),
+            footer_bytes=footer.size_bytes,
+            footer_crc32=footer.footer_crc32,
         )
-        for name, value in zip(_NAMES[:_PER_FILE], per_file, strict=True):
-            self.arrays[name].append(value)
-        if file.members:
-            self.members[number] = file.members
         self.arrays["group_rows"].extend(footer.rows)
         self.arrays["offsets"].extend(footer.offsets)
-        self.arrays["lengths"].extend(min(size, _MAX_LENGTH) for size in footer.lengths)
+        self.arrays["lengths"].extend(min(size, MAX_LENGTH) for size in footer.lengths)
         self.arrays["crc32s"].extend(footer.crc32s or [0] * len(footer.lengths))
         bounds = footer.bounds or [None] * len(footer.lengths)
         for each in bounds:
             self._bounds(each)
+
+    def add_facts(
+        self,
+        file: DataFile,
+        leaves: tuple[Leaf, ...],
+        *,
+        groups: int,
+        footer_bytes: int,
+        footer_crc32: int | None,
+    ) -> None:
+        """Append what is told once per file; its row groups and chunks go into `arrays`.
+
+        The footer of `file` is not looked at.
+        """
+        if file.members:
+            self._members[len(self._paths)] = file.members
+        self._paths.append(file.path)
+        per_file = (
+            file.size_bytes,
+            file.rows,
+            footer_bytes,
+            groups,
+            self._layouts.setdefault(leaves, len(self._layouts)),
+            self._partitions.setdefault(file.partition, len(self._partitions)),
+            self._sources.setdefault(file.source, len(self._sources)),
+            self._orders.setdefault(file.order, len(self._orders)),
+            UNSUMMED if footer_crc32 is None else footer_crc32,
+        )
+        for name, value in zip(_NAMES[:_PER_FILE], per_file, strict=True):
+            self.arrays[name].append(value)
+
+    def text(self, text: str) -> int:
+        """The number of a text among those that bounds refer to; it has no `TEXT_ENDS` in it."""
+        return self._texts.setdefault(text, len(self._texts))
+
+    def packed(self) -> Packed:
+        """The arrays of all files so far."""
+        root = _common_start(self._paths)
+        return Packed(
+            root=root,
+            paths=[path[len(root) :] for path in self._paths],
+            layouts=list(self._layouts),
+            partitions=list(self._partitions),
+            sources=list(self._sources),
+            orders=list(self._orders),
+            members=self._members,
+            arrays={name: memoryview(values) for name, values in self.arrays.items()},
+            text_bytes=TEXT_ENDS.join(self._texts).encode(),
+        )
 
     def _bounds(self, bounds: Bounds | None) -> None:
         kind, low, high, nulls = NO_BOUND, 0, 0, UNKNOWN_NULLS
@@ -284,12 +337,9 @@ class _Writer:
         if isinstance(low, float) and isinstance(high, float):
             bits: tuple[int, int] = struct.unpack("<2q", struct.pack("<2d", low, high))
             return REAL, *bits
-        if isinstance(low, str) and isinstance(high, str) and _TEXT_ENDS not in low + high:
-            return TEXT, self._text(low), self._text(high)
+        if isinstance(low, str) and isinstance(high, str) and TEXT_ENDS not in low + high:
+            return TEXT, self.text(low), self.text(high)
         return NO_BOUND, 0, 0
-
-    def _text(self, text: str) -> int:
-        return self.texts.setdefault(text, len(self.texts))
 
 
 def unpack(header: Mapping[str, Any], data: memoryview) -> PackedFiles:
@@ -315,7 +365,7 @@ def unpack(header: Mapping[str, Any], data: memoryview) -> PackedFiles:
         orders=header["orders"],
         members={int(n): tuple((s, c) for s, c in v) for n, v in header["members"].items()},
         arrays=arrays,
-        text_bytes=bytes(data[at:]).rstrip(b"\n"),
+        text_bytes=bytes(data[at:]),
     )
     counts = (len(packed.paths), len(arrays["sizes"]), len(arrays["order_of"]))
     if len(set(counts)) > 1 or packed.chunk_starts[-1] != len(arrays["kinds"]):

@@ -8,7 +8,7 @@ decode, asks for no memory that the bytes do not back, and never loops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 Struct = dict[int, Any]  # by field number
@@ -148,14 +148,23 @@ def footer(data: bytes) -> FileFooter:
     try:
         leaves = _leaves(found[2])
         groups = tuple(_group(group, leaves) for group in found[4])
-        notes = {str(pair[1], "utf-8"): str(pair.get(2, b""), "utf-8") for pair in found.get(5, ())}
+        notes_ = _texts(found.get(5, ()))
         rows = int(found[3])
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"a part is missing or of another kind: {error!r}") from error
     if rows != sum(group.rows for group in groups):
         raise ValueError(f"{rows} rows in all, {sum(g.rows for g in groups)} in the row groups")
     flat = frozenset(leaf.path for leaf in leaves if not leaf.repeated)
-    return FileFooter(rows, tuple(leaf.path for leaf in leaves), groups, notes, flat)
+    return FileFooter(rows, tuple(leaf.path for leaf in leaves), groups, notes_, flat)
+
+
+def notes(data: bytes) -> dict[str, str]:
+    """The key-value pairs of a footer, of which `data` is the list."""
+    return _texts(_Reader(data).list(0))
+
+
+def _texts(pairs: Iterable[Struct]) -> dict[str, str]:
+    return {str(pair[1], "utf-8"): str(pair.get(2, b""), "utf-8") for pair in pairs}
 
 
 class _Leaf(NamedTuple):

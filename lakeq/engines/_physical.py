@@ -39,8 +39,8 @@ def groups(table: TableSnapshot, s3: S3Settings) -> Iterator[Group]:
 @lru_cache(maxsize=100_000)  # a data file never changes
 def _names(path: str, size_bytes: int, s3: S3Settings) -> tuple[tuple[int, str], ...]:
     """The field id and the name of each top-level column of a file; by name where it has no ids."""
+    from lakeq.lake.inside import read_metadata
     from lakeq.lake.io import WarehouseIO
-    from lakeq.lake.parquet import read_metadata
 
     schema = read_metadata(WarehouseIO(s3), path, size_bytes, None).schema.to_arrow_schema()
     return tuple(

@@ -145,7 +145,8 @@ class IcebergLake:
             side = lake_read.head(self._files(), name, location, sums=sums)
             self._side_files.write(name, "head", location, side)
             # Packed, as it is read back, thousands of files are planned in a tenth of the time.
-            side = self._side_files.read(name, "head", location) or side
+            if not isinstance(side.snapshot.files, PackedFiles):
+                side = self._side_files.read(name, "head", location) or side
         return side
 
     def _at(self, head: Side, location: str, at: At) -> TableSnapshot:
@@ -526,7 +527,7 @@ class IcebergLake:
 
     def metadata_of(self, path: str, size_bytes: int) -> pq.FileMetaData:
         """The Parquet footer of a data file."""
-        from lakeq.lake.parquet import read_metadata
+        from lakeq.lake.inside import read_metadata
 
         return read_metadata(self._files(), path, size_bytes, self._pointers.checksum(path))
 

@@ -34,9 +34,10 @@ from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFil
 
 from lakeq.config import VERSION
 from lakeq.errors import BadLake, LakeqError, StorageUnavailable
+from lakeq.lake.inside import read_inside
 from lakeq.lake.io import WarehouseIO
 from lakeq.lake.metrics import leaves, of_footer, serialized
-from lakeq.lake.parquet import NewFile, read_inside
+from lakeq.lake.parquet import NewFile
 from lakeq.lake.pointers import CATALOG_NAME, Pointers, Switch, split
 from lakeq.lake.schema import SOURCE, evolve, partition_spec, properties, schema_of
 
@@ -328,7 +329,11 @@ def _whole(path: str, read: Callable[[], T]) -> T:
 
 def source_of(schema: Schema, file: DataFile) -> str | None:
     """The one object whose rows `file` holds, or None where its bounds show several."""
-    number = schema.find_field(SOURCE).field_id
+    return source_in(schema.find_field(SOURCE).field_id, file)
+
+
+def source_in(number: int, file: DataFile) -> str | None:
+    """The same, by the id of the column that names the objects."""
     low = (file.lower_bounds or {}).get(number)
     high = (file.upper_bounds or {}).get(number)
     return low.decode() if low is not None and low == high else None

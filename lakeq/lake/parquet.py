@@ -1,4 +1,4 @@
-"""The writer of one Parquet file of a table, with its checksums, and the reader of footers."""
+"""The writer of one Parquet file of a table, with its checksums."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import re
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from lakeq import _parquet_thrift
-from lakeq.errors import BadLake
 from lakeq.lake import geoparquet
 from lakeq.lake.columns import leaves
+from lakeq.lake.inside import ORDER_KEY, SOURCES_KEY, chunk_start
 from lakeq.lake.io import WarehouseIO, is_s3, sync
 from lakeq.lake.layout import (
     aligned,
@@ -33,7 +32,6 @@ from lakeq.lake.layout import (
 )
 from lakeq.lake.pages import PageWriter
 from lakeq.lake.pointers import Checksum, os_error
-from lakeq.snapshot import Bounds, Footer, Leaf
 from lakeq.types import stands_for
 
 if TYPE_CHECKING:
@@ -46,12 +44,6 @@ if TYPE_CHECKING:
 ROW_GROUP_BYTES = 16 << 20  # compressed; DESIGN: 10 to 40 MB
 BUFFER_BYTES = 192 << 20  # of Arrow memory in one writer before a row group is written anyway
 _VALUE_BYTES = 8  # of a page: our own writer cuts pages by values
-FOOTER_GUESS_BYTES = 64 << 10
-MAX_FOOTER_BYTES = 64 << 20  # SAFETY.md, T5
-DAMAGED_HINT = "see: lakeq verify; what can be ingested again: lakeq verify --repair"
-SOURCES_KEY = "lakeq.sources"  # in a footer: JSON [[object, rows], ...]
-ORDER_KEY = "lakeq.order"  # in a footer: what the rows are sorted by
-_WHOLE = frozenset({"NONE", "INT", "DATE", "TIMESTAMP", "DECIMAL"})  # stored as whole numbers
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -355,7 +347,7 @@ def _chunk_sums(file: BufferedReader, metadata: pq.FileMetaData) -> tuple[int, .
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         for column in map(group.column, range(metadata.num_columns)):
-            file.seek(_start(column))
+            file.seek(chunk_start(column))
             sums.append(fast_crc32(file.read(column.total_compressed_size)))
     return tuple(sums)
 
@@ -364,172 +356,3 @@ def _notes(members: Sequence[tuple[str, int]], order: str) -> dict[str, str]:
     """What the footer of a file with the rows of several objects says of it."""
     notes = {SOURCES_KEY: json.dumps(members, separators=(",", ":"), ensure_ascii=False)}
     return notes | ({ORDER_KEY: order} if order else {})
-
-
-def members_of(metadata: pq.FileMetaData) -> tuple[tuple[str, int], ...]:
-    """The objects that a file's footer names, with their rows; none when it names none."""
-    return _members((metadata.metadata or {}).get(SOURCES_KEY.encode(), b""))
-
-
-def _members(text: str | bytes) -> tuple[tuple[str, int], ...]:
-    try:
-        return tuple((str(source), int(rows)) for source, rows in json.loads(text or "[]"))
-    except (ValueError, TypeError) as error:
-        raise BadLake(f"a file's list of objects is damaged: {error}") from error
-
-
-def order_of(metadata: pq.FileMetaData) -> str:
-    """What a file's footer says it is sorted by; empty when it says nothing."""
-    return bytes((metadata.metadata or {}).get(ORDER_KEY.encode(), b"")).decode()
-
-
-def footer_of(metadata: pq.FileMetaData, size_bytes: int) -> Footer:
-    """The layout that the Parquet footer of a file of `size_bytes` describes.
-
-    The footer of a file just written does not know its own length: it is what follows the last
-    column chunk, since lakeq writes nothing between.
-    """
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    width = metadata.num_columns
-    chunks = [group.column(number) for group in groups for number in range(width)]
-    schema = [metadata.schema.column(number) for number in range(width)]
-    readers = [_bound_reader(column) for column in schema] * len(groups)
-    offsets = [_start(chunk) for chunk in chunks]
-    lengths = [chunk.total_compressed_size for chunk in chunks]
-    end = max((at + size for at, size in zip(offsets, lengths, strict=True)), default=4)
-    return Footer(
-        leaves=tuple(Leaf(column.path.partition(".")[0], column.path) for column in schema),
-        rows=[group.num_rows for group in groups],
-        offsets=offsets,
-        lengths=lengths,
-        bounds=[_bounds(chunk, read) for chunk, read in zip(chunks, readers, strict=True)],
-        size_bytes=metadata.serialized_size + 8 if metadata.serialized_size else size_bytes - end,
-    )
-
-
-def _bounds(chunk: Any, read: Callable[[Any], Any] | None) -> Bounds | None:
-    """What the footer says of the values of a chunk, if it says anything."""
-    statistics = chunk.statistics if chunk.is_stats_set else None
-    if statistics is None:
-        return None
-    nulls = int(statistics.null_count) if statistics.has_null_count else -1
-    all_null = nulls == chunk.num_values
-    if read is None or not statistics.has_min_max:
-        return Bounds(None, None, nulls, all_null)
-    low, high = read(statistics.min_raw), read(statistics.max_raw)
-    if low is None or high is None:
-        return Bounds(None, None, nulls, all_null)
-    return Bounds(low, high, nulls, all_null)
-
-
-def _bound_reader(column: Any) -> Callable[[Any], Any] | None:
-    """How the bounds of a leaf become plain values; None where they would mislead or do not order.
-
-    Values of lists are none of the list's own; decimals are numbers of their last digit.
-    """
-    kind, logical = column.physical_type, column.logical_type.type
-    if column.max_repetition_level:
-        return None
-    if kind == "BYTE_ARRAY":
-        return _text if logical == "STRING" else None
-    if kind in ("FLOAT", "DOUBLE"):
-        return _real
-    if kind in ("INT32", "INT64") and logical in _WHOLE:
-        return int
-    return bool if kind == "BOOLEAN" else None
-
-
-def _text(raw: bytes | str) -> str | None:
-    try:
-        return raw.decode() if isinstance(raw, bytes) else raw
-    except UnicodeDecodeError:
-        return None
-
-
-def _real(raw: float) -> float | None:
-    """A bound that is not a number orders nothing."""
-    return float(raw) if raw == raw else None  # noqa: PLR0124  # how a NaN shows
-
-
-def _start(chunk: Any) -> int:
-    dictionary = chunk.dictionary_page_offset
-    return int(chunk.data_page_offset if dictionary is None else dictionary)
-
-
-class Inside(NamedTuple):
-    """What a data file's footer tells: its layout, its objects if several, what it is sorted by."""
-
-    footer: Footer
-    members: tuple[tuple[str, int], ...]
-    order: str
-
-
-def read_inside(
-    files: WarehouseIO, path: str, size_bytes: int, checksum: Checksum | None = None
-) -> Inside:
-    """The footer of one data file, from its last bytes; `BadLake` when it is damaged.
-
-    pyarrow, which is three times as fast, ends the process on some damaged footers, so it is given
-    only those whose checksum is right; a footer without one is read by our own reader.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    tail = footer_bytes(files, path, size_bytes)
-    if checksum is not None:
-        if crc32(tail) != checksum.footer_crc32:
-            raise BadLake("the footer of a data file is not what was written", path, DAMAGED_HINT)
-        metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + tail))
-        return inside_of(metadata, size_bytes, checksum)
-    try:
-        found = _parquet_thrift.footer(tail[:-8])
-    except ValueError as error:
-        raise BadLake(f"a data file is damaged: {error}", path, DAMAGED_HINT) from error
-    members = _members(found.notes.get(SOURCES_KEY, ""))
-    return Inside(_layout_of(found, len(tail)), members, found.notes.get(ORDER_KEY, ""))
-
-
-def inside_of(
-    metadata: pq.FileMetaData, size_bytes: int, checksum: Checksum | None = None
-) -> Inside:
-    """What a footer that pyarrow has read tells, of a file of `size_bytes`, with what was kept."""
-    footer = footer_of(metadata, size_bytes)
-    if checksum is not None and len(checksum.chunk_crc32s) == len(footer.lengths):
-        crc32s, crc = checksum.chunk_crc32s, checksum.footer_crc32
-        footer = replace(footer, crc32s=crc32s, footer_crc32=crc)
-    return Inside(footer, members_of(metadata), order_of(metadata))
-
-
-def _layout_of(found: _parquet_thrift.FileFooter, size_bytes: int) -> Footer:
-    """The layout, without bounds: a footer that nothing vouches for prunes no row."""
-    columns = [column for group in found.groups for column in group.columns]
-    return Footer(
-        leaves=tuple(Leaf(path.partition(".")[0], path) for path in found.leaves),
-        rows=[group.rows for group in found.groups],
-        offsets=[column.offset for column in columns],
-        lengths=[column.length for column in columns],
-        size_bytes=size_bytes,
-    )
-
-
-def read_metadata(
-    files: WarehouseIO, path: str, size_bytes: int, checksum: Checksum | None = None
-) -> pq.FileMetaData:
-    """The whole footer of one data file, by pyarrow; `BadLake` when it is damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    read_inside(files, path, size_bytes, checksum)
-    tail = footer_bytes(files, path, size_bytes)
-    return pq.read_metadata(pa.BufferReader(b"PAR1" + tail))
-
-
-def footer_bytes(files: WarehouseIO, path: str, size_bytes: int) -> bytes:
-    """The footer with its length and magic; `BadLake` when the file does not end in one."""
-    tail = files.read_tail(path, size_bytes, FOOTER_GUESS_BYTES)
-    needed = int.from_bytes(tail[-8:-4], "little") + 8
-    if tail[-4:] != b"PAR1" or needed > min(size_bytes, MAX_FOOTER_BYTES):
-        raise BadLake("a data file is not Parquet", path, DAMAGED_HINT)
-    if needed > len(tail):
-        tail = files.read_tail(path, size_bytes, needed)
-    return tail[-needed:]

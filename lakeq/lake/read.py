@@ -8,11 +8,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from lakeq.errors import BadLake, NotFound
-from lakeq.lake.commit import Staged, live_files, load_metadata, partition_values, source_of
+from lakeq.lake.commit import Staged, live_files, load_metadata, partition_values, source_in
+from lakeq.lake.inside import Inside, inside_of, read_inside, with_inside
 from lakeq.lake.io import WarehouseIO
-from lakeq.lake.parquet import Inside, NewFile, inside_of, read_inside
+from lakeq.lake.parquet import NewFile
 from lakeq.lake.pointers import Checksum
-from lakeq.lake.schema import duckdb_type
+from lakeq.lake.schema import SOURCE, duckdb_type
 from lakeq.lake.side import Side, from_milliseconds
 from lakeq.snapshot import DataFile, Footer, SnapshotColumn, SnapshotInfo, TableSnapshot
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Sums = Mapping[str, Checksum]
 NO_SUMS: Sums = MappingProxyType({})
 FOOTER_READERS = 16  # threads; a footer on S3 is one request of some 30 ms
+UNREAD = Footer((), (), (), ())
+MANY_FILES = 1000  # from here on arrays take less time than it takes to load what reads them
 FOOTERS_A_TURN = 32  # to hand over one at a time takes as long as reading it from a disk
 
 
@@ -75,9 +78,9 @@ def after_commit(staged: Staged, before: Sequence[DataFile], new: Mapping[str, N
     kept = [file for file in before if file.path not in staged.removed]
     new = {**new, **{file.path: file for file in staged.made}}
     added = [
-        _data_file(staged.metadata, file, inside_of(made.metadata, made.size_bytes, made.checksum))
-        for file in staged.added
-        for made in (new[file.file_path],)
+        with_inside(file, inside_of(made.metadata, made.size_bytes, made.checksum))
+        for file in _bare(staged.metadata, staged.added)
+        for made in (new[file.path],)
     ]
     added.sort(key=lambda file: file.path.rpartition("/")[2])
     metadata = staged.metadata
@@ -121,41 +124,62 @@ def _side(
     lenient: bool = False,
 ) -> Side:
     found = live_files(files, metadata, snapshot.snapshot_id if snapshot else None)
-    footers = _footers(files, [file for _, file in found], known, sums, lenient=lenient)
-    data_files = tuple(_data_file(metadata, file, footers[file.file_path]) for _, file in found)
+    bare = _bare(metadata, [file for _, file in found])
+    data_files = _with_footers(files, bare, known, sums, lenient=lenient)
     described = _snapshot(name, metadata, snapshot, schema)
     return Side(_with(described, data_files), history(metadata), log(metadata))
 
 
-def _footers(
+def _bare(metadata: TableMetadata, files: Iterable[IcebergFile]) -> list[DataFile]:
+    """The files as the manifests have them, their footers unread."""
+    number = metadata.schema().find_field(SOURCE).field_id
+    specs = metadata.specs()
+    partitions: dict[tuple[object, ...], tuple[tuple[str, str | None], ...]] = {}
+    bare = []
+    for file in files:
+        key = (file.spec_id, *(file.partition[at] for at in range(len(file.partition))))
+        if key not in partitions:
+            partitions[key] = partition_values(metadata, specs[file.spec_id], file)
+        size, rows = file.file_size_in_bytes, file.record_count
+        source = source_in(number, file)
+        bare.append(DataFile(file.file_path, size, rows, UNREAD, partitions[key], source))
+    return bare
+
+
+def _with_footers(
     files: WarehouseIO,
-    wanted: Sequence[IcebergFile],
+    bare: Sequence[DataFile],
     known: Iterable[DataFile],
     sums: Sums,
     *,
     lenient: bool,
-) -> dict[str, Inside]:
+) -> Sequence[DataFile]:
     footers = {file.path: Inside(file.footer, file.members, file.order) for file in known}
-    unread = [file for file in wanted if file.file_path not in footers]
+    unread = [file for file in bare if file.path not in footers]
 
-    def read(file: IcebergFile) -> Inside:
-        path, size = file.file_path, file.file_size_in_bytes
+    def read(file: DataFile) -> Inside:
+        found = footers.get(file.path)
+        return found or read_inside(files, file.path, file.size_bytes, sums.get(file.path))
+
+    def read_leniently(file: DataFile) -> Inside:
         try:
-            return read_inside(files, path, size, sums.get(path))
+            return read(file)
         except BadLake:
-            if lenient:
-                return Inside(Footer((), (), (), ()), (), "")
-            raise
+            return Inside(UNREAD, (), "")
 
-    def read_some(some: Sequence[IcebergFile]) -> list[Inside]:
-        return [read(file) for file in some]
+    def read_some(some: Sequence[DataFile]) -> list[Inside]:
+        return [read_leniently(file) if lenient else read(file) for file in some]
 
-    step = max(1, min(FOOTERS_A_TURN, len(unread) // FOOTER_READERS))
-    parts = [unread[at : at + step] for at in range(0, len(unread), step)]
     with ThreadPoolExecutor(FOOTER_READERS) as pool:
+        if len(unread) >= MANY_FILES and not lenient:
+            from lakeq.lake.read_many import read_many
+
+            return read_many(files, bare, sums, read, pool)
+        step = max(1, min(FOOTERS_A_TURN, len(unread) // FOOTER_READERS))
+        parts = [unread[at : at + step] for at in range(0, len(unread), step)]
         for part, insides in zip(parts, pool.map(read_some, parts), strict=True):
-            footers.update(zip((file.file_path for file in part), insides, strict=True))
-    return footers
+            footers.update(zip((file.path for file in part), insides, strict=True))
+    return tuple(with_inside(file, footers[file.path]) for file in bare)
 
 
 def _snapshot(
@@ -170,20 +194,6 @@ def _snapshot(
     return TableSnapshot(name, number, from_milliseconds(time), tuple(columns), ())
 
 
-def _with(snapshot: TableSnapshot, files: tuple[DataFile, ...]) -> TableSnapshot:
+def _with(snapshot: TableSnapshot, files: Sequence[DataFile]) -> TableSnapshot:
     number, time = snapshot.snapshot_id, snapshot.committed_at
     return TableSnapshot(snapshot.name, number, time, snapshot.columns, files)
-
-
-def _data_file(metadata: TableMetadata, file: IcebergFile, inside: Inside) -> DataFile:
-    source = source_of(metadata.schema(), file)
-    return DataFile(
-        path=file.file_path,
-        size_bytes=file.file_size_in_bytes,
-        rows=file.record_count,
-        footer=inside.footer,
-        partition=partition_values(metadata, metadata.specs()[file.spec_id], file),
-        source=source,
-        members=() if source is not None else inside.members,
-        order=inside.order,
-    )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
-from lakeq.lake.parquet import NewFile, TableWriter, order_of
+from lakeq.lake.inside import order_of
+from lakeq.lake.parquet import NewFile, TableWriter
 from lakeq.lake.schema import SOURCE
 from lakeq.lake.verify import Listed
 

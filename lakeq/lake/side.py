@@ -20,7 +20,7 @@ from lakeq._packed_files import pack, unpack
 from lakeq.snapshot import SnapshotColumn, SnapshotInfo, TableSnapshot
 
 FOLDER = "cache"
-_MAGIC = "lakeq-side-3"
+_MAGIC = "lakeq-side-4"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

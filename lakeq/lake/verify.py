@@ -17,7 +17,7 @@ from zlib import crc32
 from lakeq import _parquet_thrift
 from lakeq.errors import BadLake, NotFound
 from lakeq.lake.commit import load_metadata, manifest_files, manifests_of, source_of
-from lakeq.lake.parquet import footer_bytes
+from lakeq.lake.inside import footer_bytes
 
 if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata

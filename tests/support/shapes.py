@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakeq.catalog import Column, Dataset, Table
-from lakeq.lake.parquet import footer_of
+from lakeq.lake.inside import footer_of
 from lakeq.snapshot import DataFile, SnapshotColumn, TableSnapshot
 from lakeq.types import to_arrow, to_duckdb
 
