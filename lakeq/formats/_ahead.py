@@ -5,12 +5,18 @@ It pays where items are made by code that releases the GIL: kernels, inflating, 
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
+MOST_THREADS = 8
 SLOTS = 2  # items alive at once: one in use, one being made
 
 
@@ -72,3 +78,35 @@ class _Maker(Generic[T]):
         self._stopped = True
         self.free.release()
         self.thread.join()
+
+
+def spread(
+    items: Generator[T, None, None], work: Callable[[T], R], threads: int | None = None
+) -> Generator[R, None, None]:
+    """`work(item)` for each item, in order, made by threads (one a core) while others are used.
+
+    As many results wait as there are threads. The error of an item, or of `items`, is raised here
+    in its place. Close the generator when it is not read to the end.
+    """
+    threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(threads, "lakeq-spread") as pool, closing(items):
+        try:
+            ended: BaseException | None = None
+            while True:
+                try:
+                    pending.append(pool.submit(work, next(items)))
+                except StopIteration:
+                    break
+                except Exception as error:  # noqa: BLE001  # raised below, behind what came before
+                    ended = error
+                    break
+                if len(pending) > threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+            if ended is not None:
+                raise ended
+        finally:
+            for future in pending:
+                future.cancel()

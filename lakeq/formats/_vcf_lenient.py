@@ -1,7 +1,7 @@
 """Deviations that do not keep a VCF from being read: counted by kind, with the first line.
 
 Everything that `_vcf_strict` finds in the header and in CHROM to INFO is counted, line by line
-where a line's shape is new (`_vcf_shapes`). Fields of samples are judged where a column is made.
+where a line's shape is new (`_vcf_shapes`). Fields of samples are judged where `entries` are made.
 """
 
 from __future__ import annotations
@@ -22,22 +22,43 @@ if TYPE_CHECKING:
     from lakeq.formats._vcf_rows import BatchRows
 
 
-class Deviations:
+DEVIATES = "deviates from the specification: "
+
+
+class Kinds:
+    """Counts what is found by kind, with the first line of each."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, int]] = {}  # kind -> count, first line
+
+    def note(self, kind: str, line: int, count: int = 1) -> None:
+        """Count `count` of `kind`, the first of them in `line`."""
+        before, first = self._found.get(kind, (0, line))
+        self._found[kind] = before + count, min(first, line)
+
+    def add(self, other: Kinds) -> None:
+        """Count what another one counted."""
+        for kind, (count, first) in other._found.items():
+            self.note(kind, first, count)
+
+    def write(self, notes: MutableMapping[str, int], prefix: str = "") -> None:
+        """Write what was counted into the notes of an ingest."""
+        for kind, (count, first) in self._found.items():
+            text = f"{prefix}{kind}, first in line {first}"
+            notes[text] = notes.get(text, 0) + count
+
+
+class Deviations(Kinds):
     """Counts the deviations of one file by kind; `report` writes them into the notes."""
 
     def __init__(self, header: Header, notes: MutableMapping[str, int]) -> None:
+        super().__init__()
         self._header, self._notes = header, notes
-        self._found: dict[str, tuple[int, int]] = {}  # kind -> count, first line
         self._contigs: set[str] = set()
         self._contig = ""
         self._pos = -1
         self._checker: Checker | None = None
         self._sound: set[int] = set()  # shapes that keep to the specification
-
-    def note(self, kind: str, line: int, count: int = 1) -> None:
-        """Count `count` deviations of `kind`, the first of them in `line`."""
-        before, first = self._found.get(kind, (0, line))
-        self._found[kind] = before + count, first
 
     def check_header(self, text: bytes) -> None:
         """Note what the strict check of the header finds."""
@@ -100,9 +121,7 @@ class Deviations:
         """Write what was counted into the notes of the ingest."""
         if not ended:
             self.note("no line end behind the last line", last_line)
-        for kind, (count, first) in self._found.items():
-            text = f"deviates from the specification: {kind}, first in line {first}"
-            self._notes[text] = self._notes.get(text, 0) + count
+        self.write(self._notes, DEVIATES)
 
 
 def _columns(rows: BatchRows, line: int) -> list[str]:

@@ -14,6 +14,7 @@ from lakeq.formats._vcf_strict_header import Definitions, Deviation
 from lakeq.formats._vcf_strict_sv import check_alleles_44, check_calls_44
 
 INTEGERS = range(-(2**31) + 8, 2**31)  # VCF 4.3, section 1.3: BCF reserves the eight lowest
+MORE_FIELDS = "a sample with more fields than FORMAT"
 MEMORY_BP = 10_000  # how far back a repeated variant is looked for
 
 # hts-specs refuses chr:1 before 4.4 while vcf-validator reads 1ABC:123: a colon behind the bare
@@ -200,14 +201,8 @@ class Checker:
 
     def _samples(self, record: Record) -> Found:
         keys = record.columns[8].split(":")
-        pattern = _FORMAT_KEY if self.version >= "4.3" else _FORMAT_KEY_OLD
-        for key in keys:
-            if not pattern.match(key):
-                yield record.deviation("a FORMAT key with other characters", "FORMAT", repr(key))
-        if len(set(keys)) != len(keys):
-            yield record.deviation("a repeated FORMAT key", "FORMAT", record.columns[8])
-        if "GT" in keys[1:]:
-            yield record.deviation("GT not the first FORMAT key", "FORMAT", record.columns[8])
+        for kind, what in format_deviations(keys, self.version):
+            yield record.deviation(kind, "FORMAT", what)
         for name, text in zip(self.definitions.samples, record.columns[9:], strict=True):
             yield from self._sample(record, keys, name, text)
 
@@ -215,7 +210,7 @@ class Checker:
         values = text.split(":")
         if len(values) > len(keys):
             what = f"{text!r} has {len(values)} fields, FORMAT {len(keys)}"
-            yield record.deviation("a sample with more fields than FORMAT", f"sample {name}", what)
+            yield record.deviation(MORE_FIELDS, f"sample {name}", what)
             return
         ploidy = 2
         fields = dict(zip(keys, values, strict=False))
@@ -278,6 +273,18 @@ class Checker:
         if key in known:
             yield record.deviation("a variant given twice", "ALT", f"{pos} {ref} {alt}")
         known.add(key)
+
+
+def format_deviations(keys: Sequence[str], version: str) -> Iterator[tuple[str, str]]:
+    """The kinds of deviation that the keys of a FORMAT have, and what shows each."""
+    pattern = _FORMAT_KEY if version >= "4.3" else _FORMAT_KEY_OLD
+    for key in keys:
+        if not pattern.match(key):
+            yield "a FORMAT key with other characters", repr(key)
+    if len(set(keys)) != len(keys):
+        yield "a repeated FORMAT key", ":".join(keys)
+    if "GT" in keys[1:]:
+        yield "GT not the first FORMAT key", ":".join(keys)
 
 
 def _is_evidence(columns: Sequence[str]) -> bool:

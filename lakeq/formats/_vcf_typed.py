@@ -30,6 +30,7 @@ ESCAPES = (
     ("%3A", ":"), ("%3B", ";"), ("%3D", "="), ("%2C", ","), ("%0D", "\r"), ("%0A", "\n"),
     ("%09", "\t"), ("%25", "%"),
 )  # fmt: skip
+_INTEGER_CHARACTERS = 18  # that fit 64 bits whatever they are
 _NUMBERS = {
     "integer": r"^[+-]?[0-9]+(?:\.0*)?$",  # 60.0 is what some callers write for 60
     "floating": r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$",
@@ -51,6 +52,20 @@ class TypedField:
     whole: bool = False
     parts: Sequence[str] = ()
 
+    @property
+    def mode(self) -> int:
+        """Which of its elements a row takes, of `_vcf_typed_kernels`."""
+        import pyarrow.types as pt
+
+        other = kernels.FIXED if self.number.isdigit() else kernels.ANY
+        mode = kernels.MODES.get("." if self.whole else self.number, other)
+        return kernels.OWN if mode == kernels.ANY and not pt.is_list(self.type) else mode
+
+    @property
+    def fixed(self) -> int:
+        """How many elements Number says; 0 where it says no number."""
+        return int(self.number) if self.number.isdigit() else 0
+
     def read(self, spans: Spans, alleles: Alleles) -> tuple[pa.Array, Bad]:
         """The column of the rows `spans`, and which rows hold a value that does not fit."""
         import pyarrow.types as pt
@@ -61,12 +76,7 @@ class TypedField:
             spans = Spans(spans.text, spans.start, np.where(alleles.alts > 1, spans.size, -1))
         if pt.is_list(self.type) and pt.is_struct(self.type.value_type):
             return self._structs(spans)
-        other = kernels.FIXED if self.number.isdigit() else kernels.ANY
-        mode = kernels.MODES.get("." if self.whole else self.number, other)
-        if mode == kernels.ANY and not pt.is_list(self.type):
-            mode = kernels.OWN
-        fixed = int(self.number) if self.number.isdigit() else 0
-        offsets, elements, bad = _chosen(spans, alleles, mode, fixed)
+        offsets, elements, bad = _chosen(spans, alleles, self.mode, self.fixed)
         bad |= empty
         values, wrong = self._values(elements, _value_type(self.type))
         if wrong is not None:
@@ -136,17 +146,16 @@ def numbers(text: pa.Array, type_: pa.DataType) -> tuple[pa.Array, Bad | None]:
     import pyarrow.types as pt
 
     floating = pt.is_floating(type_)
-    try:
-        values = text.cast(type_)
-    except pa.ArrowInvalid:
+    values = None if not floating and _has_hexadecimal(text) else _cast(text, type_)
+    if values is None:
         pattern = _NUMBERS["floating" if floating else "integer"]
         plain = pc.utf8_ltrim(text, "+")
         plain = pc.if_else(pc.match_substring_regex(text, pattern), plain, None)
         if not floating:
             plain = pc.replace_substring_regex(plain, r"\.0*$", "")
-            wide = pc.if_else(pc.less_equal(pc.utf8_length(plain), 12), plain, None).cast(
-                pa.int64()
-            )
+            plain = pc.replace_substring_regex(plain, r"^(-?)0+([0-9])", r"\1\2")
+            short = pc.less_equal(pc.utf8_length(plain), _INTEGER_CHARACTERS)
+            wide = pc.if_else(short, plain, None).cast(pa.int64())
             low, high = (-(2**31), 2**31 - 1) if type_ == pa.int32() else (-(2**62), 2**62)
             inside = pc.and_(pc.greater_equal(wide, low), pc.less_equal(wide, high))
             values = pc.if_else(inside, wide, None).cast(type_)
@@ -158,6 +167,23 @@ def numbers(text: pa.Array, type_: pa.DataType) -> tuple[pa.Array, Bad | None]:
         return values, None
     wrong = pc.and_(pc.is_null(values), pc.is_valid(text))
     return values, np.asarray(wrong.to_numpy(zero_copy_only=False), bool)
+
+
+def _cast(text: pa.Array, type_: pa.DataType) -> pa.Array | None:
+    """`text` as Arrow reads it; None where a value is none."""
+    import pyarrow as pa
+
+    try:
+        return text.cast(type_)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _has_hexadecimal(text: pa.Array) -> bool:
+    """Whether a text has an x: Arrow takes 0x1A for 26, VCF for no integer."""
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.match_substring_regex(text, "[xX]")).as_py())
 
 
 def _decoded(text: pa.Array) -> pa.Array:
