@@ -116,7 +116,7 @@ def lakeq_work(task: str, place: Place) -> Work:
 
 
 def lakeq_query(task: str, place: Place) -> str:
-    ndvi = "(nir08 - red) * 2.75e-5 / nullif((nir08 + red) * 2.75e-5 - 0.4, 0)"  # as the peers do
+    ndvi = "(nir08 - red) * 2.75e-5 / ((nir08 + red) * 2.75e-5 - 0.4)"  # as the peers do
     valid = "red > 0 and nir08 > 0"
     if task == "box":
         return (

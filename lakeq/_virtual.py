@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -35,7 +37,38 @@ if TYPE_CHECKING:
 
 INDEX = "tile_index"
 TEMPLATE = "SELECT DISTINCT 1"
+KEPT_INDEX_BYTES = 1_000_000  # of an index whose answers are kept: 15 scenes
+KEPT_ANSWERS = 32
 SIDE_BYTES = 64 << 20  # a side that may read more is not asked: the query itself will read it
+
+
+class _Answers:
+    """The last answers of small indexes in this process: files of a snapshot never change.
+
+    An answer that is known reads nothing, and nothing is counted for it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Any, Mapping[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any) -> Mapping[str, Any] | None:
+        """The answer, None where it is not known."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def put(self, key: Any, answer: Mapping[str, Any]) -> None:
+        """Keep an answer; the one not asked for longest goes."""
+        with self._lock:
+            self._kept[key] = answer
+            while len(self._kept) > KEPT_ANSWERS:
+                self._kept.popitem(last=False)
+
+
+_ANSWERS = _Answers()
 
 
 @dataclass(slots=True)
@@ -53,6 +86,7 @@ class Virtual:
     signed: bool = False
     sides: Sequence[tuple[Side, str]] = ()  # each with its text
     lake: Mapping[str, TableSnapshot] = field(default_factory=dict)  # the query's other tables
+    answers: dict[Any, Mapping[str, Any]] = field(default_factory=dict)  # of small indexes
 
     @property
     def stubs(self) -> dict[str, TableSnapshot]:
@@ -134,9 +168,15 @@ class Virtual:
         snapshot = self.indexes[table.qualified]
 
         def ask(sql: str) -> Mapping[str, Any]:
+            key = tuple(file.path for file in snapshot.files), sql
+            known = _ANSWERS.get(key)
+            if known is not None:
+                return known
             text = f"WITH {INDEX} AS (FROM {snapshot.name}) {sql}"
             found = self.evaluate(text, {snapshot.name: snapshot})
             assert found is not None
+            if snapshot.size_bytes <= KEPT_INDEX_BYTES:
+                self.answers[key] = found
             return found
 
         return ask
@@ -171,7 +211,12 @@ class Virtual:
         return {name: _plain(found[name]) for name in found.column_names}
 
     def offer(self, place: engines.Planner) -> None:
-        """Give DuckDB the rows under the names of their mentions, and what was read already."""
+        """Give DuckDB the rows under the names of their mentions, and what was read already.
+
+        Only a query that runs leaves its answers to later ones, so that it reads what was planned.
+        """
+        for key, answer in self.answers.items():
+            _ANSWERS.put(key, answer)
         place.offer(self.rows, tuple(self.read), lambda: self.signed)
 
     @property
@@ -212,13 +257,18 @@ def _enough(scans: Sequence[Scan]) -> int | None:
 
 
 def _plain(column: Any) -> Any:
+    """Python values; of whole numbers in lists arrays, without pandas, which Arrow would import."""
+    import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    if not pa.types.is_list(column.type):
+    if not pa.types.is_list(column.type) or not pa.types.is_integer(column.type.value_type):
         return column.to_pylist()
     flat = column.combine_chunks()
-    values, offsets = flat.values.to_numpy(), flat.offsets.to_numpy()
-    return [values[start:end] for start, end in pairwise(offsets)]
+    values = pc.cast(flat.values, pa.int64())
+    whole = np.frombuffer(values.buffers()[1], np.int64)[values.offset :]
+    offsets = np.frombuffer(flat.buffers()[1], np.int32)[flat.offset :][: len(flat) + 1]
+    return [whole[start:end] for start, end in pairwise(offsets.tolist())]
 
 
 def _rows_of(side: Side, columns: Sequence[Sequence[Any]]) -> Iterator[Domains]:

@@ -147,13 +147,15 @@ class Rows(Protocol):
 
     `take` is told of bytes that are about to be read, and may refuse; `reads` grows while rows are
     made, by as many readings as there are; `failure` is what stopped the making. `once` says that
-    the query reads them no more than once.
+    the query reads them no more than once. `constants` are columns with one value in all rows, as
+    Python has it; the batches lack them.
     """
 
     take: Callable[[int], None]
     reads: list[Part]
     failure: BaseException | None
     once: bool
+    constants: Mapping[str, object]
 
     @property
     def stream_schema(self) -> pa.Schema:

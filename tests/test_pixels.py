@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -332,7 +333,52 @@ def test_two_mentions_of_the_table_read_their_own_tiles(lake: Lake, scenes: list
     assert result.rows() == [(first.size, int(second.sum(dtype=int)) - int(first.sum(dtype=int)))]
     read = {(Path(k).name, v) for t in result.report.plan.tables for k, v in t.columns}
     assert {column for column, _ in read if column in ("red", "nir08")} == {"red", "nir08"}
-    assert result.report.files_read == 4  # two of the index, red of one and nir08 of the other
+    # Red of one, nir08 of the other, and the index for each, unless an earlier query has asked it.
+    assert 2 <= result.report.files_read <= 4
+
+
+def test_answers_of_the_index_are_kept_and_plans_stay_exact(
+    tmp_path: Path, scenes: list[Scene]
+) -> None:
+    lake = lakeq.connect(tmp_path / "lake")
+    lake.ingest("landsat", [scene.mtl for scene in scenes])
+    query = "select sum(red) from landsat.pixels where line = 3 and product_id = $p"
+    values = {"p": scenes[0].product_id}
+    read = []
+    for _ in range(2):
+        assert lake.plan(query, values) == lake.plan(query, values)
+        planned = lake.plan(query, values).high_bytes
+        result = lake.sql(query, values)
+        assert result.rows() == [(int(scenes[0].bands["red"][3].sum(dtype=int)),)]
+        assert result.report.bytes_scanned == planned
+        read.append(planned)
+    assert read[1] < read[0]
+
+
+def test_a_plan_that_cannot_be_serialised_reads_no_more_than_it_needs(
+    lake: Lake, scenes: list[Scene]
+) -> None:
+    """DuckDB 1.5.5 cannot serialise this plan with the CTEs written out (DECIMAL != DOUBLE)."""
+    scene = scenes[0]
+    x, y = scene.transform.c + 1000.25, scene.transform.f - 1000.25
+    query = (
+        'with box(id, x0, x1, y0, y1) as (values {box}), edge(id, ax, ay, bx, "by") as '
+        "(values {edge}), near as (select box.id, v.x, v.y, v.red from box join landsat.pixels v "
+        "on v.x between x0 and x1 and v.y between y0 and y1 where product_id = $p and red > 0), "
+        "inside as (select near.id, x, y, any_value(red) red from near join edge on "
+        'near.id = edge.id and (ay > y) <> ("by" > y) and '
+        'x < (bx - ax) * (y - ay) / ("by" - ay) + ax '
+        "group by near.id, x, y having count(*) % 2 = 1) "
+        "select id, sum(red) from inside group by id"
+    )
+    corners = [(x, y), (x + 500.5, y), (x + 500.5, y - 400), (x, y - 400), (x, y)]
+    edges = [(1, *a, *b) for a, b in pairwise(corners)]
+    box = (1, x, x + 500.5, y - 400, y)
+    text = query.format(box=box, edge=", ".join(map(str, edges)))
+    result = lake.sql(text, {"p": scene.product_id})
+    wanted = scene.bands["red"][33:47, 33:50]  # middles at 15 + 30 n: 1,005 to 1,500 m east
+    assert result.rows() == [(1, int(wanted.sum(dtype=int)))]
+    assert {c for t in result.report.plan.tables for c, _ in t.columns} == {"red"}
 
 
 def test_a_query_of_all_shapes(lake: Lake, scenes: list[Scene]) -> None:

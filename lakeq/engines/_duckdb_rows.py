@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from lakeq.engines._duckdb_sql import identifier
+from lakeq.engines._duckdb_sql import identifier, plan_literal
 
 if TYPE_CHECKING:
     from lakeq.selection import Rows
@@ -45,18 +45,24 @@ class Stream:
         return reader.__arrow_c_stream__()
 
 
-def stream_view(table: TableSnapshot, source: str, made: Collection[str]) -> str:
+def stream_view(
+    table: TableSnapshot, source: str, made: Collection[str], constants: Mapping[str, object]
+) -> str:
     """The view of a virtual table over a registered stream of the columns that its plan names.
 
     Should DuckDB ever read a column that its own plan did not name, that is an error, not a NULL.
     """
     columns = ", ".join(
-        f"CAST({identifier(c.name)} AS {c.duckdb_type}) AS {identifier(c.name)}"
-        if c.name in made
-        else f"CAST(error('column {c.name} was not planned') AS {c.duckdb_type}) "
-        f"AS {identifier(c.name)}"
+        f"CAST({_value(c.name, made, constants)} AS {c.duckdb_type}) AS {identifier(c.name)}"
         for c in table.columns
     )
     schema, _, name = table.name.partition(".")
     head = f"CREATE VIEW {identifier(schema)}.{identifier(name)} AS SELECT "
     return f"{head}{columns} FROM {identifier(source)}"
+
+
+def _value(name: str, made: Collection[str], constants: Mapping[str, object]) -> str:
+    if name in made:
+        return identifier(name)
+    value = plan_literal(constants[name]) if name in constants else None
+    return value or f"error('column {name} was not planned')"

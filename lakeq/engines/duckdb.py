@@ -10,9 +10,7 @@ no credentials.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -24,6 +22,7 @@ from weakref import WeakMethod
 
 from lakeq.engines import UNLIMITED, Access, Allowance, Read, Reference, ResultColumn, Row
 from lakeq.engines._duckdb_errors import explain, headline, in_arrow
+from lakeq.engines._duckdb_plan import serialized_plan
 from lakeq.engines._duckdb_sql import (
     identifier,
     literal,
@@ -66,17 +65,9 @@ CONFIG: Mapping[str, str] = {
 }
 SPILL_LIMIT = 100 * 10**9  # bytes; a runaway sort fails here instead of filling the disk
 SPILL_SHARE = 0.5  # of the room that is free there
-# Off for the plan: what looks at the data of tables, of which those of the plan have none. Filters
-# and columns come out as in the real run. What leaves a tree that cannot be serialized is switched
-# off where it does so: DuckDB then says that column bindings are inequal.
-PLAN_WITHOUT = (
-    "compressed_materialization,empty_result_pullup,join_order,late_materialization,"
-    "statistics_propagation,top_n_window_elimination"
-)
 INTERRUPTED = "Interrupted!"
 RERUNS = 3  # of a query that ended with no more than that
 ROWS_AGAIN = 1 << 16
-PLAN_RETRIES = ("", ",build_side_probe_side", ",column_lifetime")
 
 
 class Engine:
@@ -205,7 +196,7 @@ class Engine:
 
         with self._empty(tables) as session:
             try:
-                return _serialized(session, sql) or _scans_only(session, sql)
+                return serialized_plan(session, sql)
             except duckdb.Error:
                 return '{"error": true}'
 
@@ -313,7 +304,7 @@ class Engine:
         if self.meter is not None:
             rows.take = self.meter.take
         session.register(name, streamed(rows))
-        session.execute(stream_view(table, name, rows.stream_schema.names))
+        session.execute(stream_view(table, name, rows.stream_schema.names, rows.constants))
 
     def _serve(self) -> dict[str, str]:
         """Let DuckDB see the data files; returns the address of each."""
@@ -532,21 +523,3 @@ class Run:
         """Stop the query and drop its database."""
         self._cursor.close()
         self._engine.close()
-
-
-def _serialized(session: duckdb.DuckDBPyConnection, sql: str) -> str | None:
-    """DuckDB's plan of `sql` as JSON, None where it cannot be had."""
-    call = f"SELECT json_serialize_plan({literal(sql)}, optimize := true, skip_null := true)"
-    for without in PLAN_RETRIES:
-        session.execute(f"SET disabled_optimizers = {literal(PLAN_WITHOUT + without)}")
-        row = session.execute(call).fetchone()
-        if row is not None and not str(row[0]).startswith('{"error":true'):
-            return str(row[0])
-    return None
-
-
-def _scans_only(session: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """The tables that EXPLAIN names, one for each scan, where no plan can be serialized."""
-    text = "".join(str(line) for _, line in session.execute(f"EXPLAIN {sql}").fetchall())
-    names = re.findall(r"Table:\s*\w+\.(\w+\.\w+)", re.sub(r"[│\s]+", " ", text))
-    return json.dumps({"error": True, "scans": names})

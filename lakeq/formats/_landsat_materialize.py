@@ -46,17 +46,18 @@ def rows_of(table: Table, index: pa.Table, context: ReadContext) -> Iterator[pa.
         threads = os.cpu_count() or 1
         rows = PixelRows(table, Wanted(columns, Selection(), ask, pinned, threads))
     schema = types.arrow_schema(table)
+    same = {part.name: pa.scalar(rows.constants.get(part.name), part.type) for part in schema}
     for batch in rows.batches():
         arrays = [
             batch[part.name] if part.name in batch.schema.names
-            else pa.nulls(batch.num_rows, part.type)
+            else pa.repeat(same[part.name], batch.num_rows)
             for part in schema
         ]  # fmt: skip
         yield pa.RecordBatch.from_arrays(arrays, names=schema.names)
 
 
 def _bands(table: Table) -> set[str]:
-    from lakeq.formats._landsat_pixels import PLACES
+    from lakeq.formats._landsat_columns import PLACES
     from lakeq.formats._landsat_quality import FLAGS
 
     return {column.name for column in table.columns} - {*PLACES, *FLAGS}

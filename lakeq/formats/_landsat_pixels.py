@@ -12,14 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lakeq import projections
 from lakeq.errors import BadSource
 from lakeq.formats import _landsat_quality, _tiff_kernels
-from lakeq.formats._landsat_scan import BLOCK, Band, Product, Unit, products, units
+from lakeq.formats._landsat_columns import PLACES, SAME, Column, Pixels, array, texts
+from lakeq.formats._landsat_scan import Band, Product, Unit, products, units
 from lakeq.formats._tiff_tiles import inflated, runs
 from lakeq.selection import Part
 
@@ -40,11 +42,7 @@ FIRST_ROWS = 1 << 8
 GROWTH = 64  # a batch of what may end early is no more than this part of what was given before
 REMOTE_READERS = 24
 LOCAL_READERS = 2
-PLACES = ("product_id", "acquired", "path", "row", "epsg", "block", "line", "sample", "x", "y",
-          "lon", "lat", "sun_elevation")  # fmt: skip
 AGAIN = "index it again: lakeq ingest landsat OBJECT, its metadata file"
-
-Column = tuple[Any, Any]  # values, and what of them is NULL or None
 
 
 @dataclass(slots=True)
@@ -72,6 +70,7 @@ class PixelRows:
         self.schema = _schema(table, named)
         self._bands = self._bands_for(named)
         self._products = products(wanted, self._bands, table.options)
+        self.constants: Mapping[str, object] = _constants(self._products, named)
         self._numbers = {product.product_id: n for n, product in enumerate(self._products)}
         found = _enough(units(self._products), wanted.rows)
         self._groups = list(_grouped(found, growing=wanted.limited))
@@ -153,29 +152,31 @@ class PixelRows:
         import pyarrow as pa
 
         arrays = []
-        for part in self.schema:
+        for part in self.stream_schema:
             columns = [columns[part.name] for columns in held]
-            values = np.concatenate([v for v, _ in columns]) if len(held) > 1 else columns[0][0]
-            masks = None
-            if any(mask is not None for _, mask in columns):
-                masks = np.concatenate(
-                    [np.zeros(len(v), bool) if mask is None else mask for v, mask in columns]
-                )
             if part.name == "product_id":
-                names = pa.array([product.product_id for product in self._products], pa.string())
-                arrays.append(pa.DictionaryArray.from_arrays(pa.array(values), names))
+                numbers = array(columns, pa.int32())
+                arrays.append(pa.DictionaryArray.from_arrays(numbers, self._names))
             else:
-                arrays.append(pa.array(values, part.type, mask=masks))
+                arrays.append(array(columns, part.type))
         return pa.RecordBatch.from_arrays(arrays, schema=self.stream_schema)
 
-    @property
+    @cached_property
+    def _names(self) -> pa.Array:
+        return texts([product.product_id for product in self._products])
+
+    @cached_property
     def stream_schema(self) -> pa.Schema:
         """The schema of the batches: product_id is a dictionary, which DuckDB takes for text."""
         import pyarrow as pa
 
         coded = pa.dictionary(pa.int32(), pa.string())
         return pa.schema(
-            [pa.field(p.name, coded if p.name == "product_id" else p.type) for p in self.schema]
+            [
+                pa.field(p.name, coded if p.name == "product_id" else p.type)
+                for p in self.schema
+                if p.name not in self.constants
+            ]
         )
 
     def _decoded(self) -> Iterator[tuple[int, dict[str, Column]]]:
@@ -260,9 +261,9 @@ class PixelRows:
                 values = self._band(group, unit, band, hull)
                 stored[name] = (values.ravel() if mask is None else values[mask]), None
         count = (hull[1] - hull[0]) * (hull[3] - hull[2]) if mask is None else int(mask.sum())
-        pixels = _Pixels(unit.product, hull, mask, count, stored)
+        pixels = Pixels(unit.product, hull, mask, count, stored)
         columns = {}
-        for part in self.schema:
+        for part in self.stream_schema:
             if part.name == "product_id":
                 number = self._numbers[unit.product.product_id]
                 columns[part.name] = np.full(count, number, np.int32), None
@@ -318,6 +319,24 @@ def _schema(table: Table, names: Sequence[str]) -> pa.Schema:
     from lakeq import types
 
     return pa.schema([part for part in types.arrow_schema(table) if part.name in names])
+
+
+def _constants(found: Sequence[Product], named: Sequence[str]) -> dict[str, object]:
+    """The columns whose rows all have one value, unless that are all columns.
+
+    DuckDB need not look at them: it works conditions on them out when it plans.
+    """
+    if not found or not set(named) - set(SAME):
+        return {}
+    constants: dict[str, object] = {}
+    for name in set(named) & set(SAME):
+        values = {p.product_id if name == "product_id" else p.facts[name] for p in found}
+        if len(values) == 1:
+            value = values.pop()
+            if name == "acquired" and value is not None:
+                value = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(value))
+            constants[name] = value
+    return constants
 
 
 def _mask(cut: Any, hull: tuple[int, int, int, int]) -> Any:
@@ -379,94 +398,3 @@ def _requests(group: Sequence[Unit]) -> Iterator[tuple[Band, Part, tuple[int, ..
         for run in runs(offsets, lengths):
             part = Part(band.facts["object"], run.offset, run.length)
             yield band, part, tuple(numbers[member] for member in run.members)
-
-
-@dataclass(slots=True)
-class _Pixels:
-    """Some pixels of one product: where they are, and what is stored of their bands."""
-
-    product: Product
-    hull: tuple[int, int, int, int]
-    mask: Any
-    count: int
-    stored: Mapping[str, Column]
-    _lonlat: tuple[Any, Any] | None = None
-
-    def place(self, name: str) -> Column:
-        """A column that does not need pixels."""
-        facts = self.product.facts
-        if name in ("acquired", "path", "row", "epsg", "sun_elevation"):
-            value = facts[name]
-            dtype = {"acquired": np.int64, "sun_elevation": np.float64}.get(name, np.int32)
-            values = np.full(self.count, 0 if value is None else value, dtype)
-            if name == "acquired":
-                values = values.view("M8[us]")
-            return values, (np.ones(self.count, bool) if value is None else None)
-        top, bottom, left, right = self.hull
-        lines = np.arange(top, bottom, dtype=np.int32)[:, None]
-        samples = np.arange(left, right, dtype=np.int32)[None, :]
-        if name == "line":
-            return self._spread(lines), None
-        if name == "sample":
-            return self._spread(samples), None
-        if name == "block":
-            across = -(-self.product.shape[1] // BLOCK)
-            return self._spread((lines // BLOCK * across + samples // BLOCK).astype(np.int32)), None
-        if name in ("x", "y"):
-            return self._spread(self._coordinate(name, lines, samples)), None
-        if self._lonlat is None:
-            x, y = (self._spread(self._coordinate(n, lines, samples)) for n in ("x", "y"))
-            self._lonlat = projections.of_epsg(int(facts["epsg"])).to_lonlat(x, y)
-        return self._lonlat[0 if name == "lon" else 1], None
-
-    def _coordinate(self, name: str, lines: Any, samples: Any) -> Any:
-        """Of the middles of pixels, as rasterio works it out."""
-        facts = self.product.facts
-        across, down = ("x_step", "x_line_step") if name == "x" else ("y_sample_step", "y_step")
-        origin = facts[f"{name}_origin"]
-        found = facts[across] * (samples + 0.5) if facts[across] else 0.0
-        if facts[down]:
-            found = found + facts[down] * (lines + 0.5)
-        return found + origin
-
-    def _spread(self, values: Any) -> Any:
-        top, bottom, left, right = self.hull
-        whole = np.broadcast_to(values, (bottom - top, right - left))
-        return whole.ravel() if self.mask is None else whole[self.mask]
-
-    def band(self, name: str) -> Column:
-        """Stored values; NULL where the product lacks the band."""
-        return self.stored.get(name) or self._missing(np.int32)
-
-    def flag(self, name: str) -> Column:
-        """One of the flags of the quality band."""
-        if "qa_pixel" not in self.stored:
-            return self._missing(np.bool_)
-        collection = int(self.product.facts["collection"])
-        found = _landsat_quality.flag(name, self.stored["qa_pixel"][0], collection)
-        return self._missing(np.bool_) if found is None else (found, None)
-
-    def scaled(self, name: str, quantity: str) -> Column:
-        """Values in their unit; NULL for fill, saturated pixels and bands that are not there."""
-        band = self.product.bands.get(name)
-        if band is None or band.facts["scale"] is None or name not in self.stored:
-            return self._missing(np.float64)
-        facts = band.facts
-        elevation = facts["sun_elevation"]
-        by_sun = quantity == "toa_reflectance"
-        if by_sun and (elevation is None or elevation <= 0):
-            return self._missing(np.float64)
-        values = self.stored[name][0]
-        masked = values == band.fill
-        collection = int(facts["collection"])
-        if "qa_pixel" in self.stored:
-            masked |= _landsat_quality.unusable(self.stored["qa_pixel"][0], collection)
-        if "qa_radsat" in self.stored and facts["radsat_bit"] is not None:
-            masked |= (self.stored["qa_radsat"][0] >> int(facts["radsat_bit"]) & 1).astype(bool)
-        found = values * facts["scale"] + facts["add_offset"]
-        if by_sun:
-            found /= np.sin(np.radians(elevation))
-        return found, masked
-
-    def _missing(self, dtype: Any) -> Column:
-        return np.zeros(self.count, dtype), np.ones(self.count, bool)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from lakeq._jit import i64, kernel
 
 BAD_CODE, TOO_LONG = -1, -2  # what `lzw` returns instead of a length
@@ -83,19 +85,45 @@ def widened(
 ) -> None:
     """Samples of one plane as int32, differences undone on the way.
 
-    `block` is lines x pixels of samples of so many `bits`, `signed` or not; of each line the
-    `count` pixels from `first` go to `out`, one line of `out` after the other.
+    `block` is lines x pixels of samples of so many `bits` (up to 32), `signed` or not; of each line
+    the `count` pixels from `first` go to `out`, one line of `out` after the other. Four lines are
+    summed side by side: the sums of one line wait for each other.
     """
-    mask = (i64(1) << bits) - 1
-    half = (i64(1) << (bits - 1)) if signed else i64(1) << 62
-    for line in range(out.shape[0]):
+    mask = np.uint32((i64(1) << bits) - 1)
+    sign = np.uint32((i64(1) << (bits - 1)) if signed else i64(0))
+    lines = out.shape[0]
+    fours = lines // 4 if differences else 0
+    for four in range(fours):
+        line = 4 * four
+        row0, row1 = block[line], block[line + 1]
+        row2, row3 = block[line + 2], block[line + 3]
+        out0, out1, out2, out3 = out[line], out[line + 1], out[line + 2], out[line + 3]
+        a = np.uint32(0)
+        b = np.uint32(0)
+        c = np.uint32(0)
+        d = np.uint32(0)
+        for n in range(first):
+            a += np.uint32(row0[n])
+            b += np.uint32(row1[n])
+            c += np.uint32(row2[n])
+            d += np.uint32(row3[n])
+        for n in range(count):
+            a += np.uint32(row0[first + n])
+            b += np.uint32(row1[first + n])
+            c += np.uint32(row2[first + n])
+            d += np.uint32(row3[first + n])
+            out0[n] = ((a & mask) ^ sign) - sign
+            out1[n] = ((b & mask) ^ sign) - sign
+            out2[n] = ((c & mask) ^ sign) - sign
+            out3[n] = ((d & mask) ^ sign) - sign
+    for line in range(4 * fours, lines):
+        a = np.uint32(0)
         if differences:
-            value = i64(0)
             for n in range(first):
-                value += i64(block[line, n])
-            for n in range(count):
-                value = (value + i64(block[line, first + n])) & mask
-                out[line, n] = value - mask - 1 if value >= half else value
-        else:
-            for n in range(count):
-                out[line, n] = block[line, first + n]
+                a += np.uint32(block[line, n])
+        for n in range(count):
+            if differences:
+                a += np.uint32(block[line, first + n])
+            else:
+                a = np.uint32(block[line, first + n])
+            out[line, n] = ((a & mask) ^ sign) - sign
