@@ -175,6 +175,8 @@ class Lake:
         from lakeq import query as _query
 
         query, params = self._named(query, params)
+        tally = self._iceberg.tally
+        asked, read = tally.requests, tally.bytes_read
         ready = _query.prepare(
             query,
             datasets=self.catalog.datasets,
@@ -186,7 +188,8 @@ class Lake:
             stops=max_rows is not None,
         )
         try:
-            return ready.advised()
+            took = tally.requests.since(asked)
+            return ready.advised().planned_with(tally.bytes_read - read, took.gets + took.puts)
         finally:
             ready.planner.close()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -22,6 +24,7 @@ from lakeq.errors import BudgetRefused, LimitPassed
 from lakeq.planner import Plan
 from lakeq.planner import scans as plan_scans
 from lakeq.query import Report
+from tests.lake_formats import lake_at, put, sites, tally
 from tests.support.counting_server import CountingServer, counting_server
 from tests.support.data import real_file
 from tests.support.s3 import CREDENTIALS, REGION, S3
@@ -412,6 +415,44 @@ def test_the_cheaper_place_is_picked(size: int, gets: int, place: str) -> None:
     )
     assert len(CHEAPER) == 20
     assert plan.cheapest.place == place
+
+
+# What the plan itself takes
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_a_plan_says_what_the_making_of_it_took(
+    place: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a side file metadata, manifest list, manifests and footers; with one nothing."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    s3.client.create_bucket(Bucket="planned")
+    settings = S3Settings(endpoint_url=s3.endpoint_url, region=REGION)
+    lake = lake_at(tmp_path, "s3://planned/warehouse" if place == "s3" else "", settings)
+    files = 3
+    for number in range(files):
+        put(lake, f"s3://raw/{number}", sites(number))
+    sql = "select count(*) from made.sites"
+
+    described = SimpleNamespace(datasets={"made": tally.dataset()})
+
+    def planned() -> planner.Planning:
+        connected = lakeq.connect(tmp_path, s3_endpoint_url=s3.endpoint_url, s3_region=REGION)
+        monkeypatch.setattr(connected, "catalog", described)
+        found = connected.plan(sql).planning
+        assert found is not None
+        return found
+
+    warm = planned()
+    shutil.rmtree(tmp_path / "cache")
+    cold = planned()
+    assert warm == planner.Planning(0, 0, Decimal(0))
+    assert cold.bytes > 10_000
+    manifests = files  # one a commit
+    assert cold.requests == (2 + manifests + files if place == "s3" else 0)
+    assert cold.usd == cost.s3_requests_cost_usd(cold.requests)
+    assert planned() == warm
 
 
 # Real tables

@@ -79,6 +79,14 @@ class WarehouseIO(FileIO):
 
     def read(self, path: str) -> bytes:
         """All the bytes of one file; `BadLake` when it is not there."""
+        return self._counted(self._read(path))
+
+    def _counted(self, data: bytes) -> bytes:
+        if self._tally is not None:
+            self._tally.read(len(data))
+        return data
+
+    def _read(self, path: str) -> bytes:
         if is_s3(path):
             try:
                 return cast("bytes", self._s3("get_object", path)["Body"].read())
@@ -164,6 +172,9 @@ class WarehouseIO(FileIO):
 
     def read_tail(self, path: str, size_bytes: int, length: int) -> bytes:
         """The last `length` bytes, or all, of a file that has `size_bytes`."""
+        return self._counted(self._read_tail(path, size_bytes, length))
+
+    def _read_tail(self, path: str, size_bytes: int, length: int) -> bytes:
         start = max(0, size_bytes - length)
         if is_s3(path):
             try:

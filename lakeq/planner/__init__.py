@@ -22,7 +22,7 @@ from lakeq.snapshot import DataFile, TableSnapshot
 if TYPE_CHECKING:
     from lakeq.planner.bulk import Bulk
 
-__all__ = ["Plan", "Planned", "Range", "TablePlan", "Usage", "make", "usage"]
+__all__ = ["Plan", "Planned", "Planning", "Range", "TablePlan", "Usage", "make", "usage"]
 
 UNKNOWN = '{"error": true}'  # what an engine says instead of a plan
 Snapshots = Mapping[str, TableSnapshot]
@@ -55,6 +55,26 @@ class Cheaper(NamedTuple):
         return f"{self.what}: {cost.size(self.high_bytes)}, {cost.dollars(self.usd)}: {self.sql}"
 
 
+class Planning(NamedTuple):
+    """What the making of a plan itself took: metadata, manifests and footers that were read.
+
+    `requests` are those to S3, and `usd` what S3 asks for them. All are 0 where the lake's own
+    copy of them was current.
+    """
+
+    bytes: int
+    requests: int
+    usd: Decimal
+
+    def __str__(self) -> str:
+        if not self.bytes:
+            return "planned from what the lake keeps of its footers: nothing was read for it"
+        asked = f" in {self.requests:,} S3 requests, {cost.dollars(self.usd)}"
+        return f"planned by reading {cost.size(self.bytes)} of metadata and footers" + (
+            asked if self.requests else ""
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a query will read and cost.
@@ -67,7 +87,8 @@ class Plan:
     and the high bound is of what is likely. `advice` says where bytes are wasted, and `cheaper` has
     queries that ask for less, the cheapest last. `virtual` names tables that are made from raw
     objects while DuckDB reads: Athena cannot, so `options` leaves it out, and dollars of
-    scanned bytes are no more than a measure.
+    scanned bytes are no more than a measure. `planning` is what the plan itself took, None where
+    nobody counted.
     """
 
     low_bytes: int
@@ -87,6 +108,7 @@ class Plan:
     advice: tuple[str, ...] = ()
     cheaper: tuple[Cheaper, ...] = ()
     virtual: tuple[str, ...] = ()
+    planning: Planning | None = None
 
     @property
     def exact(self) -> bool:
@@ -131,6 +153,7 @@ class Plan:
             f"{self.files:,} of {self.files_total:,} files, {groups}",
             *map(str, self.options),
             *([f"{NOT_ATHENA}{self.not_athena}"] if self.virtual else []),
+            *([str(self.planning)] if self.planning is not None else []),
             *(f"note: {line}" for line in self.advice),
             *(f"cheaper, {each}" for each in self.cheaper),
         ]
@@ -155,6 +178,11 @@ class Plan:
         """The place that asks the fewest dollars; of equal ones the faster."""
         return plan_options.cheapest(self)
 
+    def planned_with(self, read_bytes: int, requests: int) -> Plan:
+        """The plan with what the making of it took."""
+        usd = cost.s3_requests_cost_usd(requests, self.prices)
+        return replace(self, planning=Planning(read_bytes, requests, usd))
+
     def to_dict(self) -> dict[str, object]:
         """The plan as JSON types; dollars become numbers."""
         plain = {
@@ -169,6 +197,7 @@ class Plan:
             "options": [_numbers(option._asdict()) for option in self.options],
             "advice": list(self.advice),
             "virtual": list(self.virtual),
+            "planning": None if self.planning is None else _numbers(self.planning._asdict()),
             "cheaper": [_numbers(each._asdict()) for each in self.cheaper],
             "tables": [
                 {name: getattr(table, name) for name in table.__slots__ if name != "columns"}

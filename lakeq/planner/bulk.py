@@ -21,12 +21,14 @@ from lakeq.planner.filters import (
     text_skips,
 )
 from lakeq.planner.reads import (
-    ATHENA_SMALL_FILE_BYTES,
+    ATHENA_BUFFER_BYTES,
+    ATHENA_FOOTER_BYTES,
+    ATHENA_GAP_BYTES,
+    ATHENA_SMALL_BYTES,
     GAP_BYTES,
     WHOLE_GROUP_SHARE,
     Cost,
     Interval,
-    athena_file,
     footer,
 )
 from lakeq.planner.scans import ScanCost, Scanner, more
@@ -213,7 +215,8 @@ class Bulk:
         )
         found.groups = len(groups)
         found.first = self._first(groups, least, fewest, numbers, opened)
-        found.athena = self._athena(groups)
+        alive = survivors.numbers if isinstance(survivors, PackedFiles) else ()
+        found.athena = self._athena(groups, np.asarray(alive, dtype=int))
         if scan.late:
             found.cost = more(found.cost, scan, ())
         return found
@@ -355,41 +358,43 @@ class Bulk:
         requests = int(opened[1][files[place]] + fewest[place])
         return Cost(Interval(int(total[place]), int(total[place])), Interval(requests, requests))
 
-    def _athena(self, groups: Numbers) -> int:
-        """Bytes that Athena reads: small files whole, of others the ranges of each."""
+    def _athena(self, groups: Numbers, survivors: Numbers) -> int:
+        """Bytes that Athena reads; see `plan_reads.athena_file`."""
         np = self.np
-        files, sizes = np.unique(self.file_of[groups]), self.array("sizes")
-        small = sizes[files] < ATHENA_SMALL_FILE_BYTES
-        total = int(sizes[files[small]].sum())
-        large = np.isin(self.file_of[groups], files[~small])
+        opened = np.union1d(self.file_of[groups], survivors)
+        sizes, ends = self.array("sizes"), self.array("footer_sizes")
+        small = sizes[opened] <= ATHENA_SMALL_BYTES
+        long = ends[opened] > ATHENA_FOOTER_BYTES
+        footers = ATHENA_FOOTER_BYTES + np.where(long, ends[opened], 0)
+        total = int(np.where(small, sizes[opened], footers).sum())
+        large = groups[sizes[self.file_of[groups]] > ATHENA_SMALL_BYTES]
         order, width = sorted(self.layout.asked), self.layout.width
-        offsets = self.array("offsets").reshape(-1, width)[groups[large]][:, order]
-        lengths = self.array("lengths").reshape(-1, width)[groups[large]][:, order]
-        if len(set(self.file_of[groups[large]].tolist())) == int(large.sum()):
-            return total + self._athena_singles(groups[large], offsets, lengths.astype(int))
-        by_file: dict[int, list[tuple[int, int]]] = {}
-        for group, starts, counts in zip(groups[large], offsets, lengths, strict=True):
-            ranges = by_file.setdefault(int(self.file_of[group]), [])
-            ranges += zip(map(int, starts), map(int, counts), strict=True)
-        ends = self.packed.arrays["footer_sizes"]
-        return total + sum(
-            athena_file(int(sizes[file]), ends[file], ranges) for file, ranges in by_file.items()
-        )
+        offsets = self.array("offsets").reshape(-1, width)[large][:, order].reshape(-1)
+        lengths = self.array("lengths").reshape(-1, width)[large][:, order].reshape(-1)
+        files = np.repeat(self.file_of[large], len(order))
+        return total + self._athena_ranges(files, offsets, lengths.astype(np.int64))
 
-    def _athena_singles(self, groups: Numbers, offsets: Numbers, lengths: Numbers) -> int:
-        """Files of one row group: the chunks' gaps, all files at once."""
+    def _athena_ranges(self, files: Numbers, offsets: Numbers, lengths: Numbers) -> int:
+        """Bytes of chunks with what is read between them, all files at once, range by range."""
         np = self.np
-        from lakeq.planner.reads import ATHENA_FOOTER_BYTES, ATHENA_GAP_BYTES
-
-        files = self.file_of[groups]
-        if not len(groups):
-            return 0
-        total = np.maximum(ATHENA_FOOTER_BYTES, self.array("footer_sizes")[files])
-        if offsets.shape[1]:
-            order = np.argsort(offsets, axis=1)
-            starts = np.take_along_axis(offsets, order, axis=1)
-            ends = starts + np.take_along_axis(lengths, order, axis=1)
-            gaps = starts[:, 1:] - ends[:, :-1]
-            filled = np.where((gaps > 0) & (gaps < ATHENA_GAP_BYTES), gaps, 0)
-            total = total + lengths.sum(axis=1) + filled.sum(axis=1)
-        return int(np.minimum(total, self.array("sizes")[files]).sum())
+        alone = lengths > ATHENA_BUFFER_BYTES
+        total = int(lengths[alone].sum())
+        order = np.lexsort((offsets, files))
+        order = order[~alone[order]]
+        if not len(order):
+            return total
+        files, starts = files[order], offsets[order]
+        ends = starts + lengths[order]
+        firsts = np.flatnonzero(np.concatenate([[True], files[1:] != files[:-1]]))
+        counts = np.diff(np.append(firsts, len(files)))
+        start, end = starts[firsts], ends[firsts]
+        for number in range(1, int(counts.max())):
+            here = np.flatnonzero(counts > number)
+            at = firsts[here] + number
+            whole = np.maximum(end[here], ends[at])
+            near = starts[at] <= end[here] + ATHENA_GAP_BYTES
+            joins = near & (whole - start[here] <= ATHENA_BUFFER_BYTES)
+            total += int((end[here] - start[here])[~joins].sum())
+            start[here] = np.where(joins, start[here], starts[at])
+            end[here] = np.where(joins, whole, ends[at])
+        return total + int((end - start).sum())

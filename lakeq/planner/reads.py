@@ -13,7 +13,7 @@ the file system that serves it (`engines/_duckdb_files.py`):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ MAX_FOOTER_BYTES = 1 << 18
 FOOTER_SHARE = 1000
 GAP_BYTES = 1 << 14
 WHOLE_GROUP_SHARE = 0.95
-ATHENA_SMALL_FILE_BYTES = 3 << 20
+ATHENA_SMALL_BYTES = 3 << 20
 ATHENA_GAP_BYTES = 1 << 20
+ATHENA_BUFFER_BYTES = 8 << 20
 ATHENA_FOOTER_BYTES = 48 << 10
 
 
@@ -109,19 +110,39 @@ def _near(head: Range, each: Range) -> bool:
     )
 
 
-def athena_file(size_bytes: int, footer_bytes: int, wanted: list[tuple[int, int]]) -> int:
+def athena_opened(size_bytes: int, footer_bytes: int) -> int:
+    """Bytes that Athena reads of a file to open it; all of a small one (`ATHENA_SMALL_BYTES`)."""
+    if size_bytes <= ATHENA_SMALL_BYTES:
+        return size_bytes
+    return ATHENA_FOOTER_BYTES + (footer_bytes if footer_bytes > ATHENA_FOOTER_BYTES else 0)
+
+
+def athena_file(size_bytes: int, footer_bytes: int, wanted: Iterable[tuple[int, int]]) -> int:
     """Bytes that Athena reads of a file for the chunks `wanted`, as (offset, length).
 
-    Its engine, Trino, takes a file of less than 3 MB whole, else the last 48 kB for the footer, and
-    reads chunks that are less than 1 MB apart as one (parquet.small-file-threshold,
-    parquet.max-merge-distance).
+    The rules are those of Trino's Parquet reader, which Athena's engine version 3 comes from:
+
+    - a file of at most 3 MiB is read whole (parquet.small-file-threshold);
+    - of others the last 48 KiB are read first, and a footer that is longer once more, whole
+      (MetadataReader);
+    - chunks of up to 8 MiB (parquet.max-buffer-size) that are at most 1 MiB apart
+      (parquet.max-merge-distance) are read as one, with what lies between them, as long as all of
+      it is at most 8 MiB; larger chunks are read by themselves (AbstractParquetDataSource).
     """
-    if size_bytes < ATHENA_SMALL_FILE_BYTES:
-        return size_bytes
-    total, end = max(ATHENA_FOOTER_BYTES, footer_bytes), -1
+    total = athena_opened(size_bytes, footer_bytes)
+    if size_bytes <= ATHENA_SMALL_BYTES:
+        return total
+    start = end = -1
     for offset, length in sorted(wanted):
-        if end < 0 or offset - end >= ATHENA_GAP_BYTES:
-            end = offset
-        total += max(0, offset + length - end)
-        end = max(end, offset + length)
-    return min(total, size_bytes)
+        if length > ATHENA_BUFFER_BYTES:
+            total += length
+        elif end >= 0 and offset <= end + ATHENA_GAP_BYTES and _fits(start, end, offset + length):
+            end = max(end, offset + length)
+        else:
+            total += end - start
+            start, end = offset, offset + length
+    return total + end - start
+
+
+def _fits(start: int, end: int, new_end: int) -> bool:
+    return max(end, new_end) - start <= ATHENA_BUFFER_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from lakeq._packed_files import PackedFiles, kept
 from lakeq.planner.filters import Filter, Pass, duckdb_reads, judge, may_skip, parse
@@ -47,7 +48,8 @@ class _Layout:
 
     `wanted` has the leaf and whether a filter of its own tests it, in the order of the table, since
     DuckDB sees all columns of the view first and then drops those that no one needs;
-    `asked` are the leaves that an engine which reads single fields of structs takes.
+    `asked` are the leaves that Athena takes: of structs the fields asked for, and no column that
+    the table is partitioned by.
     """
 
     width: int
@@ -66,6 +68,17 @@ class Scanner:
         self.testing = [n for n, f in self.filters.items() if not f.optional]
         self._layouts: dict[tuple[Leaf, ...], _Layout] = {}
         self._by_partition: dict[tuple[tuple[str, str | None], ...], bool] = {}
+
+    @cached_property
+    def constants(self) -> frozenset[str]:
+        """The columns that every file is partitioned by: Athena has them from the manifests."""
+        files = self.table.files
+        if isinstance(files, PackedFiles):
+            partitions = list(files.packed.partitions)
+        else:
+            partitions = list({file.partition for file in files})
+        names = [frozenset(name for name, _ in partition) for partition in partitions]
+        return frozenset.intersection(*names) if names else frozenset()
 
     def survivors(self) -> Sequence[DataFile]:
         """The files that may hold a row that passes, by partition values and bounds."""
@@ -134,7 +147,8 @@ class Scanner:
             described = self.table.columns[column.number]
             indexes = by_column.get(described.name, ())
             wanted.update(dict.fromkeys(indexes, column.number in self.testing))
-            asked.update(self._asked(column, leaves, indexes))
+            if described.name not in self.constants:
+                asked.update(self._asked(column, leaves, indexes))
         return _Layout(
             width=len(leaves),
             wanted=tuple(wanted.items()),
@@ -174,14 +188,16 @@ class Scanner:
         found = ScanCost(files=survivors)
         names = [column.name for column in self.table.columns]
         found.columns = {names[c.number]: 0 for c in self.scan.columns}
-        opened = NOTHING
+        opened, alive = NOTHING, {file.path for file in survivors}
         for file in files:
             cost = footer(file.size_bytes, file.footer.size_bytes)
             opened += cost
             if not found.groups:
                 found.first = cost
             groups = [n for n in range(len(file.footer.rows)) if self._is_read(file.footer, n)]
-            self._add(found, file, groups, cost)
+            ranges = self._add(found, file, groups, cost)
+            if groups or file.path in alive:
+                found.athena += athena_file(file.size_bytes, file.footer.size_bytes, ranges)
         found.cost += opened
         if self.scan.late or self.scan.repeated:
             found.cost = more(found.cost, self.scan, files)
@@ -193,7 +209,10 @@ class Scanner:
             for number, filter_ in self.filters.items()
         )
 
-    def _add(self, found: ScanCost, file: DataFile, groups: Sequence[int], opened: Cost) -> None:
+    def _add(
+        self, found: ScanCost, file: DataFile, groups: Sequence[int], opened: Cost
+    ) -> list[tuple[int, int]]:
+        """Add what the row groups take; the chunks that Athena wants of them."""
         layout = self.layout(file.footer.leaves)
         ranges: list[tuple[int, int]] = []
         for number in groups:
@@ -209,8 +228,7 @@ class Scanner:
                 found.columns[file.footer.leaves[index].column] += length
                 if index in layout.asked:
                     ranges.append((file.footer.offsets[start + index], length))
-        if groups:
-            found.athena += athena_file(file.size_bytes, file.footer.size_bytes, ranges)
+        return ranges
 
     def _may_be_skipped(self, footer_: Footer, group: int) -> bool:
         return any(

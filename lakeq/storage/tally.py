@@ -35,6 +35,17 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sum = Requests()
+        self._bytes = 0
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of metadata, manifests and footers read so far, on S3 or a disk."""
+        return self._bytes
+
+    def read(self, size: int) -> None:
+        """Count `size` bytes."""
+        with self._lock:
+            self._bytes += size
 
     @property
     def requests(self) -> Requests:

@@ -36,6 +36,12 @@ class CountingServer:
         return sum(request.sent for request in self.requests)
 
 
+def _part(path: Path, first: int, last: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(first)
+        return file.read(last + 1 - first)
+
+
 @contextmanager
 def counting_server(root: Path) -> Iterator[CountingServer]:
     """Serve `root` on a free port of the loopback until the block ends."""
@@ -56,13 +62,15 @@ def counting_server(root: Path) -> Iterator[CountingServer]:
         def answer(self, *, body: bool) -> None:
             path = state.root / unquote(urlsplit(self.path).path).lstrip("/")
             status = state.status or (200 if path.is_file() else 404)
-            data = path.read_bytes() if status == 200 else b""
             headers = {"ETag": '"1"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+            size = path.stat().st_size if status == 200 else 0
+            first, last = 0, size - 1
             wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
             if wanted and status == 200:
-                first, last = int(wanted[1]), min(int(wanted[2]), len(data) - 1)
-                headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
-                status, data = 206, data[first : last + 1]
+                first, last = int(wanted[1]), min(int(wanted[2]), size - 1)
+                headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+                status = 206
+            data = _part(path, first, last) if size else b""
             self.send_response(status)
             for name, value in (headers | {"Content-Length": str(len(data))}).items():
                 self.send_header(name, value)
