@@ -19,27 +19,85 @@ if TYPE_CHECKING:
     from lakeq.refresh import RefreshReport
     from lakeq.snapshot import TableSnapshot
     from lakeq.storage import SourceObject, Storage
+    from lakeq.storage.tally import Requests
 
 GROWTH = 3  # bytes written for a raw one at the most: all tables of a radar volume take 2.8
+READS, WRITES = 64, 4  # requests for a data file at the most, its share of the metadata included
 NAMED = 5  # objects of an ingest that are named
 S3 = ("s3://", "s3a://", "s3n://")
 
 
-@contextmanager
-def recorded(ledger: Ledger, kind: str, subject: str, **options: object) -> Iterator[Run]:
-    """A run of `kind` that the block settles; an error that ends the block ends the run.
+class Upkeep:
+    """Upkeep, a slice or a check on its way through the ledger.
 
-    Its cost is not known beforehand, so it reserves nothing: a budget stops it only when it is
-    overspent already. How much a failed one has read is not known (NULL).
+    What it reads of a lake on S3 costs its way out, what it writes a month, and every request its
+    price; on a disk all of it is free. Set aside step by step, before each is taken.
     """
-    run = ledger.begin(kind, subject, options={k: v for k, v in options.items() if v})
+
+    def __init__(self, run: Run, lake: IcebergLake) -> None:
+        self.run = run
+        self._lake = lake
+        self._before = lake.tally.requests
+        self._out_bytes = self._reads = self._written_bytes = 0
+
+    def allow(self, read_bytes: int, written_bytes: int, files: int) -> None:
+        """Set aside the most that so much can cost; `BudgetRefused` where a budget lacks it."""
+        if not self._lake.is_on_s3:
+            return
+        book = self.run.ledger.book
+        most = [
+            cost.egress_cost_usd(read_bytes, book),
+            cost.storage_cost_usd(written_bytes, book),
+            cost.s3_requests_cost_usd(READS * files, book),
+            cost.s3_puts_cost_usd(WRITES * files, book),
+        ]
+        self.run.reserve_more(cost.total(most))
+
+    def took(self, read_bytes: int, requests: int = 0) -> None:
+        """So many bytes were read; `requests` are those that the lake itself did not make."""
+        if self._lake.is_on_s3:
+            self._out_bytes += read_bytes
+            self._reads += requests
+
+    def wrote(self, written_bytes: int) -> None:
+        """So many bytes were written."""
+        if self._lake.is_on_s3:
+            self._written_bytes += written_bytes
+
+    def lines(self) -> Iterator[Line]:
+        """What S3 asks for all of it."""
+        book = self.run.ledger.book
+        made = self._lake.tally.requests.since(self._before)
+        gets, puts = made.signed_gets + self._reads, made.signed_puts
+        if gets + puts:
+            usd = [cost.s3_requests_cost_usd(gets, book), cost.s3_puts_cost_usd(puts, book)]
+            yield Line("request", None, gets + puts, cost.total(usd))
+        if self._out_bytes:
+            usd_out = cost.egress_cost_usd(self._out_bytes, book)
+            yield Line("egress", self._out_bytes, None, usd_out)
+        if self._written_bytes:
+            month = cost.storage_cost_usd(self._written_bytes, book)
+            yield Line("storage", self._written_bytes, None, month)
+
+
+@contextmanager
+def upkeeping(ledger: Ledger, subject: str, lake: IcebergLake) -> Iterator[Upkeep]:
+    """Upkeep that the block settles; an error that ends the block ends the run."""
+    upkeep = Upkeep(ledger.begin("maintain", subject), lake)
     try:
         if ledger.path.parent.is_dir():  # else nothing is spent yet, and a new lake has no folder
-            run.reserve(Decimal(0))
-        yield run
+            upkeep.run.reserve(Decimal(0))  # a budget that is overspent lets nothing begin
+        yield upkeep
     except BaseException as error:
-        run.settle([Line(kind)], outcome_of(error), error=error)
+        outcome = "refused" if _read_nothing(error, upkeep) else outcome_of(error)
+        upkeep.run.settle([Line("maintain"), *upkeep.lines()], outcome, error=error)
         raise
+
+
+def _read_nothing(error: BaseException, upkeep: Upkeep) -> bool:
+    return isinstance(error, BudgetRefused) and not any(
+        line.bytes or line.kind == "request" for line in upkeep.lines()
+    )
 
 
 def subject(dataset: str, objects: Sequence[object], site: str | Sequence[str]) -> str:
@@ -50,6 +108,21 @@ def subject(dataset: str, objects: Sequence[object], site: str | Sequence[str]) 
     return f"ingest {' '.join([dataset, *given[:NAMED]])}{more}"
 
 
+class Requested:
+    """Requests to S3 of a storage and a lake: each is taken once, by whoever settles next."""
+
+    def __init__(self, lake: IcebergLake, storage: Storage) -> None:
+        self._tallies = (storage.tally, lake.tally)
+        self._taken = [tally.requests for tally in self._tallies]
+
+    def take(self) -> Requests:
+        """Those since the last time."""
+        now = [tally.requests for tally in self._tallies]
+        raw, made = (new.since(old) for new, old in zip(now, self._taken, strict=True))
+        self._taken = now
+        return raw.plus(made)
+
+
 class Ingest:
     """An ingest on its way through the ledger: reserved batch by batch, settled with what it took.
 
@@ -58,21 +131,27 @@ class Ingest:
     """
 
     def __init__(
-        self, run: Run, lake: IcebergLake, storage: Storage, tables: Collection[Table]
+        self,
+        run: Run,
+        lake: IcebergLake,
+        storage: Storage,
+        tables: Collection[Table],
+        requested: Requested | None = None,
     ) -> None:
         self.run = run
         self._lake = lake
         self._storage = storage
         self._tables = tuple(tables)
-        self._before = (storage.tally.requests, lake.tally.requests)
+        self._requested = requested or Requested(lake, storage)
         self._allowed: list[SourceObject] = []
 
     def allow(self, sources: Sequence[SourceObject]) -> None:
         """Set aside the most that a batch can cost; `BudgetRefused` where a budget lacks it."""
-        self.run.reserve_more(self._most(sources))
+        self.run.reserve_more(self.most(sources))
         self._allowed += sources
 
-    def _most(self, sources: Sequence[SourceObject]) -> Decimal:
+    def most(self, sources: Sequence[SourceObject]) -> Decimal:
+        """The most that fetching, writing and a month of keeping these can cost."""
         book = self.run.ledger.book
         asked = quote.quote(
             [source.size_bytes for source in sources],
@@ -86,13 +165,16 @@ class Ingest:
     def _is_ours(self, uri: str) -> bool:
         return uri.startswith(S3) and self._storage.is_signed(uri, self._tables)
 
-    def settle(self, report: IngestReport) -> None:
-        """End the run: raw bytes read, Parquet written, and what S3 asks for both."""
+    def settle(self, report: IngestReport, failed: Mapping[str, int] | None = None) -> None:
+        """End the run: raw bytes read, Parquet written, and what S3 asks for both.
+
+        `failed` are further objects, with their bytes, that count as fetched.
+        """
         ledger = self.run.ledger
         lines = [
             Line("ingest", report.bytes_read, len(report.objects)),
             Line("convert", report.bytes_written, report.files),
-            *self._egress({o.uri: o.size_bytes for o in report.objects}),
+            *self._egress({**(failed or {}), **{o.uri: o.size_bytes for o in report.objects}}),
             *self._requests(),
         ]
         snapshots = self._lake.read(list(report.snapshots))
@@ -121,13 +203,7 @@ class Ingest:
             yield Line("egress", sum(remote.values()), None, usd)
 
     def _requests(self) -> Iterator[Line]:
-        raw, made = (
-            tally.requests.since(before)
-            for tally, before in zip(
-                (self._storage.tally, self._lake.tally), self._before, strict=True
-            )
-        )
-        both = raw.plus(made)
+        both = self._requested.take()
         if both.gets + both.puts:
             book = self.run.ledger.book
             gets = cost.s3_requests_cost_usd(both.signed_gets, book)
@@ -155,27 +231,35 @@ def ingesting(
 
 
 def maintained(
-    run: Run, report: MaintenanceReport, before: Mapping[str, int], after: Mapping[str, int]
+    upkeep: Upkeep,
+    report: MaintenanceReport,
+    before: Mapping[str, int],
+    after: Mapping[str, int],
 ) -> None:
     """Settle an upkeep: bytes of the files that were rewritten; raw sizes go with the tables."""
+    run = upkeep.run
     known = _known_sizes(run.ledger)
     sizes = {
         (name, after[name]): known[name, number]
         for name, number in before.items()
         if (name, number) in known and name in after
     }
-    done = sum(upkeep.bytes_before for upkeep in report.tables if upkeep.compacted)
-    count = sum(upkeep.files_before for upkeep in report.tables if upkeep.compacted)
-    lines = [Line("maintain", done, count)]
+    done = sum(upkept.bytes_before for upkept in report.tables if upkept.compacted)
+    count = sum(upkept.files_before for upkept in report.tables if upkept.compacted)
+    lines = [Line("maintain", done, count), *upkeep.lines()]
     run.settle(lines, seconds=report.seconds, tables=_at(after), raw_sizes=sizes)
 
 
-def refreshed(run: Run, report: RefreshReport, lake: IcebergLake) -> None:
+def refreshed(upkeep: Upkeep, report: RefreshReport) -> None:
     """Settle a slice that was made again; the query that made it has a line of its own."""
-    snapshots = lake.read([report.table])
-    lines = [Line("maintain", report.size_bytes, report.rows)]
-    lines += _stored(snapshots, report.size_bytes, run.ledger.book)
-    run.settle(lines, tables=_at({report.table: report.snapshot_id}))
+    lines = [Line("maintain", report.size_bytes, report.rows), *upkeep.lines()]
+    upkeep.run.settle(lines, tables=_at({report.table: report.snapshot_id}))
+
+
+def verified(upkeep: Upkeep, bytes_read: int, files: int, seconds: float) -> None:
+    """Settle a check: bytes and files that it read."""
+    lines = [Line("maintain", bytes_read, files), *upkeep.lines()]
+    upkeep.run.settle(lines, seconds=seconds)
 
 
 def snapshots_of(lake: IcebergLake, names: Sequence[str]) -> dict[str, int]:

@@ -414,11 +414,12 @@ class Lake:
         if dry_run:
             return maintain.maintain(self._iceberg, self.settings, unique, work, progress)
         names = [table.qualified for table in unique]
-        with _work_account.recorded(self.ledger, "maintain", f"maintain {' '.join(given)}") as run:
+        subject = f"maintain {' '.join(given)}"
+        with _work_account.upkeeping(self.ledger, subject, self._iceberg) as upkeep:
             before = _work_account.snapshots_of(self._iceberg, names)
-            report = maintain.maintain(self._iceberg, self.settings, unique, work, progress)
+            report = maintain.maintain(self._iceberg, self.settings, unique, work, progress, upkeep)
             after = _work_account.snapshots_of(self._iceberg, names)
-            _work_account.maintained(run, report, before, after)
+            _work_account.maintained(upkeep, report, before, after)
         return report
 
     def verify(
@@ -437,18 +438,47 @@ class Lake:
 
         Damage is a finding of the report, not an error; see `VerifyReport.sound`.
         """
-        from lakeq import verify
-        from lakeq.storage import Storage
+        from lakeq import _work_account, verify
 
         present = self._iceberg.tables()
         given = [names] if isinstance(names, str) else list(names)
         wanted = [t.qualified for name in given for t in self._upkept(name)] if given else present
         tables = [name for name in dict.fromkeys(wanted) if name in present]
-        report = verify.verify(self._iceberg, tables, progress=progress)
-        if not repair:
+        subject = f"verify {' '.join(given)}".rstrip()
+        with _work_account.upkeeping(self.ledger, subject, self._iceberg) as upkeep:
+            report = verify.verify(self._iceberg, tables, progress=progress, account=upkeep)
+            _work_account.verified(upkeep, report.bytes_read, report.files, report.seconds)
+        if not repair or not report.findings:
             return report
-        again = partial(self.refresh, force=True)
-        return verify.repair(self._iceberg, Storage(self.settings), self.catalog, report, again)
+        return self._repaired(report)
+
+    def _repaired(self, report: VerifyReport) -> VerifyReport:
+        """Mend what a check found; objects are ingested again within the budgets."""
+        from lakeq import _work_account, verify
+        from lakeq.storage import Storage
+
+        storage = Storage(self.settings)
+
+        def again(dataset: Dataset, objects: Sequence[str], names: Sequence[str]) -> None:
+            from lakeq import convert
+
+            subject = f"repair {_work_account.subject(dataset.name, objects, ())}"
+            tables = dataset.tables.values()
+            with _work_account.ingesting(
+                self.ledger, subject, self._iceberg, storage, tables
+            ) as account:
+                done = convert.again(
+                    self._iceberg,
+                    storage,
+                    dataset,
+                    objects,
+                    table_names=names,
+                    allow=account.allow,
+                )
+                account.settle(convert.merged(done))
+
+        mending = verify.Mending(again, partial(self.refresh, force=True))
+        return verify.repair(self._iceberg, storage, self.catalog, report, mending)
 
     def _upkept(self, name: str) -> list[Table]:
         """The tables that a name means to the upkeep, hidden ones of a dataset included."""
@@ -472,9 +502,9 @@ class Lake:
         sql = table.query
         if sql.startswith("@"):
             sql = self.query(sql).sql
-        with _work_account.recorded(self.ledger, "maintain", f"refresh {name}") as run:
-            report = _refresh.refresh(self._iceberg, table, sql, self.sql, force=force)
-            _work_account.refreshed(run, report, self._iceberg)
+        with _work_account.upkeeping(self.ledger, f"refresh {name}", self._iceberg) as upkeep:
+            report = _refresh.refresh(self._iceberg, table, sql, self.sql, upkeep, force=force)
+            _work_account.refreshed(upkeep, report)
         return report
 
     def slices(self) -> list[TableInfo]:

@@ -58,6 +58,10 @@ class BudgetRefused(LakeqError):
     exit_code = 3
 
 
+class BudgetTooSmall(BudgetRefused):
+    """It would cost more than the whole of a budget, so no waiting helps."""
+
+
 class LimitPassed(BudgetRefused):
     """The query passed a limit while it ran and was stopped; what it had read is owed."""
 

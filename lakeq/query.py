@@ -154,6 +154,11 @@ class Result:
         return self._running.columns
 
     @property
+    def plan(self) -> Plan:
+        """What was said before the query ran."""
+        return self._bill.plan
+
+    @property
     def snapshots(self) -> Mapping[str, int]:
         """The snapshot that is read of each table."""
         return {name: table.snapshot_id for name, table in self._bill.tables.items()}

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from lakeq.catalog import Table
     from lakeq.lake import IcebergLake
     from lakeq.lake.parquet import NewFile
+    from lakeq.maintain import Account
     from lakeq.query import Report, Result
     from lakeq.snapshot import TableSnapshot
 
 SCHEME = "query:"
+FILES = 8  # that a slice has at the most, for the requests that these take
 _QUERY = "sql"
 
 
@@ -71,11 +73,19 @@ def sources(snapshot: TableSnapshot) -> list[str]:
 
 
 def refresh(
-    lake: IcebergLake, table: Table, sql: str, ask: Callable[[str], Result], *, force: bool = False
+    lake: IcebergLake,
+    table: Table,
+    sql: str,
+    ask: Callable[[str], Result],
+    account: Account,
+    *,
+    force: bool = False,
 ) -> RefreshReport:
     """Keep the answer to `sql` in `table`, in one commit; nothing is done when it is current.
 
-    `ask` starts a query. Readers see the old rows until the new ones are there. Raises what the
+    `ask` starts a query; before anything is written, `account` is told of what may be: as much as
+    the slice had, or as the query may read where it is new. Readers see the old rows until the
+    new ones are there. Raises what the
     query and the lake raise; `BadCatalog` when the answer has not the columns of the catalog.
     """
     if not table.query:
@@ -84,7 +94,7 @@ def refresh(
     checksum = f"{crc32(sql.encode()):08x}"
     if not force and (kept := _current(lake, table, checksum)) is not None:
         return RefreshReport(table.qualified, kept.rows, kept.size_bytes, kept.snapshot_id)
-    return _made(lake, table, checksum, ask(sql))
+    return _made(lake, table, checksum, ask(sql), account)
 
 
 def _current(lake: IcebergLake, table: Table, checksum: str) -> TableSnapshot | None:
@@ -100,8 +110,16 @@ def _current(lake: IcebergLake, table: Table, checksum: str) -> TableSnapshot | 
     return None if behind(snapshot, now) else snapshot
 
 
-def _made(lake: IcebergLake, table: Table, checksum: str, result: Result) -> RefreshReport:
+def _made(
+    lake: IcebergLake, table: Table, checksum: str, result: Result, account: Account
+) -> RefreshReport:
     from lakeq.lake.commit import Change
+
+    try:
+        account.allow(0, _expected_bytes(lake, table, result), FILES)
+    except BaseException:
+        result.close()
+        raise
 
     made = {name: str(number) for name, number in result.snapshots.items()}
     query = table.query.removeprefix("@") if table.query.startswith("@") else "select"
@@ -116,7 +134,13 @@ def _made(lake: IcebergLake, table: Table, checksum: str, result: Result) -> Ref
         change = Change(table, frozenset({source}), tuple(files), whole=True)
         number = lake.commit_all([change], session)[table.qualified]
     size = sum(file.size_bytes for file in files)
+    account.wrote(size)
     return RefreshReport(table.qualified, result.report.rows, size, number, result.report)
+
+
+def _expected_bytes(lake: IcebergLake, table: Table, result: Result) -> int:
+    held = lake.snapshot(table.qualified).size_bytes if table.qualified in lake.tables() else 0
+    return held or result.plan.high_bytes
 
 
 def _written(sink: Sink, table: Table, result: Result) -> Sequence[NewFile]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lakeq.errors import BadLake, LakeqError, NotFound
 
 if TYPE_CHECKING:
-    from lakeq.catalog import Catalog
+    from lakeq.catalog import Catalog, Dataset
     from lakeq.lake import IcebergLake
-    from lakeq.lake.verify import Checked, Listed
+    from lakeq.lake.verify import Checked, Inventory, Listed
+    from lakeq.maintain import Account
     from lakeq.storage import Storage
 
 ORPHAN = "orphan"
@@ -28,6 +29,14 @@ REPAIRED = "repaired"
 DELETED = "deleted"
 
 Progress = Callable[[str, int, int], None]  # table, its bytes read so far, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """How what was lost is made again: `ingest` of a dataset's objects into tables, `refresh`."""
+
+    ingest: Callable[[Dataset, Sequence[str], Sequence[str]], object]
+    refresh: Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +103,22 @@ class _Tally:
 
 
 def verify(
-    lake: IcebergLake, names: Sequence[str], *, progress: Progress | None = None
+    lake: IcebergLake,
+    names: Sequence[str],
+    *,
+    progress: Progress | None = None,
+    account: Account | None = None,
 ) -> VerifyReport:
     """Check the tables `names`: every file that their current snapshots name, and orphans.
 
     Reads each file once, in pieces. A damaged file is a finding, not an error; what cannot be
-    reached is an error.
+    reached is an error. `account` is asked before the data files of a table are read.
     """
     started = time.perf_counter()
     tally = _Tally()
     findings: list[Finding] = []
     for name in names:
-        findings += _table(lake, name, tally, progress or _quiet)
+        findings += _table(lake, name, tally, progress or _quiet, account)
     return VerifyReport(
         tuple(names),
         tally.files,
@@ -121,7 +134,9 @@ def _quiet(_table: str, _read: int, _total: int) -> None:
     """Nobody wants to know."""
 
 
-def _table(lake: IcebergLake, name: str, tally: _Tally, progress: Progress) -> Iterator[Finding]:
+def _table(
+    lake: IcebergLake, name: str, tally: _Tally, progress: Progress, account: Account | None
+) -> Iterator[Finding]:
     try:
         inventory = lake.inventory(name)
     except (BadLake, NotFound) as error:
@@ -133,18 +148,13 @@ def _table(lake: IcebergLake, name: str, tally: _Tally, progress: Progress) -> I
         tally.unsummed += not checked.verified
         if checked.problem:
             yield Finding(name, path, METADATA, checked.told)
-    total = sum(file.size_bytes for file in inventory.files)
-    read = 0
-    for file in inventory.files:
-        checked = lake.check_data(file)
+    for file, checked in _data(lake, name, inventory, progress, account):
         tally.files += 1
         tally.rows += file.rows if file.current else 0
         tally.bytes_read += checked.bytes_read
         tally.unsummed += not checked.verified
         if checked.problem:
             yield _hurt(name, file, checked)
-        read += file.size_bytes
-        progress(name, read, total)
     counted = sum(file.rows for file in inventory.files if file.current)
     if inventory.rows not in (None, counted):
         detail = f"{counted} rows in its manifests, the snapshot says {inventory.rows}"
@@ -153,6 +163,28 @@ def _table(lake: IcebergLake, name: str, tally: _Tally, progress: Progress) -> I
         return  # what it names is not known, so nothing can be called an orphan
     for path, size in lake.orphans(name).items():
         yield Finding(name, path, ORPHAN, f"{size} bytes that no snapshot names")
+
+
+def _data(
+    lake: IcebergLake,
+    name: str,
+    inventory: Inventory,
+    progress: Progress,
+    account: Account | None,
+) -> Iterator[tuple[Listed, Checked]]:
+    """Each data file, and what came of it."""
+    total = sum(file.size_bytes for file in inventory.files)
+    read = 0
+    if account is not None:
+        account.took(sum(checked.bytes_read for checked in inventory.metadata.values()))
+        account.allow(total, 0, len(inventory.files))
+    for file in inventory.files:
+        checked = lake.check_data(file)
+        if account is not None:
+            account.took(checked.bytes_read)
+        yield file, checked
+        read += file.size_bytes
+        progress(name, read, total)
 
 
 def _hurt(name: str, file: Listed, checked: Checked) -> Finding:
@@ -166,9 +198,9 @@ def repair(
     storage: Storage,
     catalog: Catalog,
     report: VerifyReport,
-    refresh: Callable[[str], object],
+    mending: Mending,
 ) -> VerifyReport:
-    """Mend what `report` found: objects are ingested again, slices made again by `refresh`.
+    """Mend what `report` found: objects are ingested again, slices made again.
 
     Objects are read with the options of the ingest that brought them. Orphans are deleted. A
     finding whose objects cannot be read stays, with the reason as its outcome.
@@ -177,10 +209,10 @@ def repair(
     lost = [f for f in report.findings if f.problem not in (ORPHAN, METADATA, OLD) and f.sources]
     slices = [f for f in lost if catalog.table(f.table, "the repair").query]
     for dataset, found in _by_dataset(f for f in lost if f not in slices).items():
-        outcome = _again(lake, storage, catalog, dataset, found)
+        outcome = _again(lake, storage, catalog, dataset, found, mending)
         done.update(dict.fromkeys(found, outcome))
     for name in dict.fromkeys(finding.table for finding in slices):  # they read what was mended
-        outcome = _refreshed(lake, name, refresh)
+        outcome = _refreshed(lake, name, mending)
         done.update((finding, outcome) for finding in slices if finding.table == name)
     orphans = [finding for finding in report.findings if finding.problem == ORPHAN]
     lake.delete_paths(finding.path for finding in orphans)
@@ -196,11 +228,11 @@ def _by_dataset(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
     return found
 
 
-def _refreshed(lake: IcebergLake, name: str, refresh: Callable[[str], object]) -> str:
+def _refreshed(lake: IcebergLake, name: str, mending: Mending) -> str:
     """Make a slice again; returns what came of it."""
     try:
         lake.salvage(name)
-        refresh(name)
+        mending.refresh(name)
     except LakeqError as error:
         return f"not repaired: {error.what}"
     return REPAIRED
@@ -212,9 +244,9 @@ def _again(
     catalog: Catalog,
     dataset: str,
     findings: Sequence[Finding],
+    mending: Mending,
 ) -> str:
     """Ingest the objects of damaged files again; returns what came of it."""
-    from lakeq import convert
     from lakeq.convert.samples import samples_table
 
     sources = sorted({source for finding in findings for source in finding.sources})
@@ -236,19 +268,7 @@ def _again(
         if not tables:
             return REPAIRED
         names = [table.partition(".")[2] for table in tables]
-        for way, objects in _by_way(lake.ways(dataset), sources).items():
-            options, panel = convert.decoded_way(way) if way else (None, None)
-            convert.ingest(
-                lake, storage, known, objects, table_names=names, panel=panel, options=options
-            )
+        mending.ingest(known, sources, names)
     except LakeqError as error:
         return f"not repaired: {error.what}"
     return REPAIRED
-
-
-def _by_way(ways: Mapping[str, str], sources: Sequence[str]) -> dict[str, list[str]]:
-    """The objects by the options that they were ingested with; "" where none were kept."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for source in sources:
-        found[ways.get(source, "")].append(source)
-    return found

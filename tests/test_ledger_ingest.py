@@ -123,3 +123,51 @@ def test_an_ingest_that_fails_owes_what_it_may_have_fetched(
     assert found["ingest"]["outcome"] == "failed"
     assert found["ingest"]["bytes"] is None  # not known
     assert Decimal(str(found["egress"]["usd"])) == (len(data) // 2) * BOOK.egress_usd_per_gb / 10**9
+
+
+COSTLY = {"egress_usd_per_gb": "1000000", "storage_usd_per_gb_month": "1000000"}  # 0.1 cent a byte
+
+
+@pytest.mark.usefixtures("aws_credentials")
+def test_upkeep_of_a_lake_on_s3_is_set_aside_and_entered_with_what_it_read_and_wrote(
+    tmp_path: Path, made_cohort: MadeCohort, s3: S3
+) -> None:
+    bucket = s3.bucket()
+    on_s3(tmp_path, s3.endpoint_url, bucket).ingest(
+        "thousand_genomes", [made_cohort.vcf], panel=made_cohort.panel
+    )
+    on_s3(tmp_path, s3.endpoint_url, bucket).ingest("clinvar.grch37", [made_cohort.clinvar])
+    table = "thousand_genomes.variants_clinvar"
+    calls = {
+        "verify": lambda lake: lake.verify("thousand_genomes"),
+        "refresh": lambda lake: lake.refresh(table, force=True),
+        "maintain": lambda lake: lake.maintain(["clinvar.grch37"]),
+    }
+    for name, call in calls.items():
+        with counting_proxy(s3.endpoint_url) as proxy:
+            poor = on_s3(tmp_path, proxy.url, bucket, budget=[{"usd": "0.01"}], prices=COSTLY)
+            known = len(lines(tmp_path / "lake" / "ledger.db"))
+            if name != "maintain" or _compacts(poor):
+                with pytest.raises(BudgetRefused, match=r"this would cost up to .* of \$0.01"):
+                    call(poor)
+                parquet = [r for r in proxy.requests if r.path.endswith(".parquet")]
+                assert {r.method for r in parquet} <= {"HEAD"}, name
+        after = lines(tmp_path / "lake" / "ledger.db")[known:]
+        assert {line["outcome"] for line in after} <= {"refused", "failed", "cancelled"}
+    with counting_proxy(s3.endpoint_url) as proxy:
+        rich = on_s3(tmp_path, proxy.url, bucket)
+        known = len(lines(tmp_path / "lake" / "ledger.db"))
+        report = rich.verify("thousand_genomes")
+        gets, puts = priced(proxy)
+    found = {str(x["kind"]): x for x in lines(tmp_path / "lake" / "ledger.db")[known:]}
+    assert report.sound
+    assert found["maintain"]["bytes"] == found["egress"]["bytes"] == report.bytes_read
+    assert found["request"]["count"] == gets + puts
+    made = on_s3(tmp_path, s3.endpoint_url, bucket).refresh(table)
+    stored = [x for x in lines(tmp_path / "lake" / "ledger.db") if x["kind"] == "storage"][-1]
+    assert stored["bytes"] == made.size_bytes
+    check(tmp_path / "lake" / "ledger.db")
+
+
+def _compacts(lake: Lake) -> bool:
+    return any(table.compacted for table in lake.maintain(["clinvar.grch37"], dry_run=True).tables)

@@ -15,6 +15,7 @@ from lakeq.cli.options import (
     listing_format,
     no_progress_option,
     report_option,
+    spender_options,
 )
 from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral_lines
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @no_progress_option
 @report_option
 @listing_format
+@spender_options
 @lake_options
 def verify(
     tables: tuple[str, ...], repair: bool, no_progress: bool, report: str, format: str

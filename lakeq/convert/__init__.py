@@ -87,6 +87,56 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     return job.report(time.perf_counter() - started)
 
 
+def again(
+    lake: IcebergLake,
+    storage: Storage,
+    dataset: Dataset,
+    objects: Sequence[str],
+    *,
+    table_names: Sequence[str],
+    panel: str | None = None,
+    allow: Callable[[Sequence[SourceObject]], None] | None = None,
+) -> list[IngestReport]:
+    """Ingest `objects`, URIs, as the ingest did that brought them: its options, its panel.
+
+    `panel` is for those of which neither was kept. Raises what `ingest` does.
+    """
+    ways = lake.ways(dataset.name)
+    by_way: dict[str, list[str]] = {}
+    for uri in objects:
+        by_way.setdefault(ways.get(uri, ""), []).append(uri)
+    done = []
+    for way, some in by_way.items():
+        options, known = decoded_way(way) if way else (None, panel)
+        done.append(
+            ingest(
+                lake,
+                storage,
+                dataset,
+                some,
+                table_names=table_names,
+                panel=known,
+                options=options,
+                allow=allow,
+            )
+        )
+    return done
+
+
+def merged(reports: Sequence[IngestReport]) -> IngestReport:
+    """Several ingests of one dataset as one."""
+    first = reports[0]
+    return IngestReport(
+        first.dataset,
+        tuple(found for report in reports for found in report.objects),
+        sum(report.files for report in reports),
+        sum(report.bytes_written for report in reports),
+        sum(report.seconds for report in reports),
+        dict(sum((Counter(report.notes) for report in reports), Counter())),
+        {name: number for report in reports for name, number in report.snapshots.items()},
+    )
+
+
 def encoded_way(options: ReadOptions, panel: str | Path | None) -> str:
     """How objects are read, as text that `decoded_way` takes back; a panel of a disk by its path.
 

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from lakeq.convert.select import Selection, template_of
-from lakeq.errors import LakeqError, StorageUnavailable
+from lakeq.errors import BudgetRefused, LakeqError, StorageUnavailable
 from lakeq.ingest.allow import AllowList
 from lakeq.ingest.brake import Brake
 from lakeq.ingest.core import Ingester
@@ -27,6 +27,7 @@ from lakeq.ingest.outcome import Outcome
 from lakeq.storage.s3 import split_uri
 
 if TYPE_CHECKING:
+    from lakeq.ingest.books import Books, Entry
     from lakeq.ingest.store import Heard
     from lakeq.keys import KeyTemplate
     from lakeq.lake.versions import Version
@@ -95,6 +96,7 @@ class Archive:
     allowed: AllowList
     jobs: int = 4
     brake: Brake = field(default_factory=Brake)
+    books: Books | None = None
 
     def backfill(self, progress: Progress | None = None) -> Report:
         """Bring in everything listed that the lake lacks; killed, it goes on where it was.
@@ -169,6 +171,9 @@ class Archive:
                 parts = [open_[at : at + TOGETHER] for at in range(0, len(open_), TOGETHER)]
                 done = [outcome for part in pool.map(self.ingester, parts) for outcome in part]
             outcomes |= {e.uri: outcome for e, outcome in zip(open_, done, strict=True)}
+            if short := next((outcome for outcome in done if outcome.unaffordable), None):
+                hint = "see lakeq budget, then run the same command: it goes on"
+                raise BudgetRefused(short.reason, self.ingester.dataset.name, hint)
             open_ = [e for e, outcome in zip(open_, done, strict=True) if outcome.throttled]
             if not open_:
                 break
@@ -252,7 +257,6 @@ class Archive:
 
     def _restore(self, lost: dict[str, set[str]]) -> dict[str, Outcome]:
         """Bring in again the objects of deleted files, as `lakeq verify --repair` does."""
-        from lakeq import convert
         from lakeq.ingest.core import outcome_of
 
         ingester = self.ingester
@@ -263,18 +267,41 @@ class Archive:
         pages = iter(sorted(lost))
         while page := list(islice(pages, PAGE)):
             try:
-                convert.ingest(
-                    ingester.lake,
-                    ingester.storage,
-                    ingester.dataset,
-                    page,
-                    table_names=tables,
-                    panel=ingester.options.panel,
-                )
+                self._ingest_again(page, tables)
                 outcomes |= dict.fromkeys(page, Outcome("committed"))
+            except BudgetRefused:
+                raise
             except LakeqError as error:
                 outcomes |= dict.fromkeys(page, outcome_of(error))
         return outcomes
+
+    def _ingest_again(self, page: Sequence[str], tables: Sequence[str]) -> None:
+        from lakeq import convert
+
+        ingester, books = self.ingester, self.books
+        begun: list[tuple[Entry, Sequence[SourceObject]]] = []
+
+        def allow(sources: Sequence[SourceObject]) -> None:
+            if books is not None:
+                begun.append((books.begin(sources), tuple(sources)))
+
+        try:
+            reports = convert.again(
+                ingester.lake,
+                ingester.storage,
+                ingester.dataset,
+                page,
+                table_names=tables,
+                panel=ingester.options.panel,
+                allow=allow,
+            )
+            if books is not None:
+                for report in reports:
+                    books.restored(report)
+        finally:
+            for entry, sources in begun:
+                if books is not None:
+                    books.ended(entry, sources)
 
 
 def _difference(source: SourceObject, version: Version | None, wanted: frozenset[str]) -> str:

@@ -16,12 +16,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lakeq.errors import LakeqError, UsageError
 from lakeq.ingest.allow import AllowList
 from lakeq.ingest.messages import Event, Refusal, parse
 from lakeq.ingest.outcome import Core, Outcome
+
+if TYPE_CHECKING:
+    from lakeq.ingest.queue import Queue
 
 RESERVE_S = 15.0  # of the time left, for the commit and the answer
 SHARE_OF_MEMORY = 8  # an object may have this part of the memory: it inflates to about 6 times
@@ -29,6 +32,7 @@ SHARE_OF_MEMORY = 8  # an object may have this part of the memory: it inflates t
 _log = logging.getLogger(__name__)
 
 DeadLetters = Callable[[str, str], None]  # body and reason
+HIDE_S = 12 * 3600 - 900  # what a budget lacks comes again then; SQS hides 12 hours at the most
 
 
 class Context(Protocol):
@@ -58,6 +62,8 @@ class Item:
     body: str
     group: str = ""
     receives: int = 1
+    receipt: str = ""
+    queue: str = ""  # its ARN
     buried: bool = False
     found: list[Event | Refusal] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -75,12 +81,17 @@ class Function:
     To `dead_letters` goes what is refused, at once, and what is poison, with its `max_receives`th
     attempt; each with its reason. Without them such a message fails like any other, so that the
     queue's own redrive policy moves it after all its attempts, and only the log has the reason.
+
+    What a budget lacks is hidden in its queue for hours, and with its last attempt put in anew, so
+    that it waits for the budget and does not become a dead letter.
     """
 
     allowed: AllowList
     core: Core
     dead_letters: DeadLetters | None = None
     max_receives: int = 5
+    queues: Callable[[str], Queue] | None = None  # by ARN
+    close: Callable[[], None] = lambda: None  # settles what the call spent
     counts: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -93,9 +104,13 @@ class Function:
         largest = int(context.memory_limit_in_mb) * (1 << 20) // SHARE_OF_MEMORY
         items, from_queue = _items(event)
         for run in _runs(items):
-            self._handle(run, deadline, largest)
+            try:
+                self._handle(run, deadline, largest)
+            finally:
+                self.close()  # nothing runs between two calls
             for item in run:
                 self._bury(item)
+                self._put_off(item)
         self.counts.update(o.status for item in items for o in item.outcomes)
         failed = [item for item in items if item.failed]
         for item in failed:
@@ -150,6 +165,21 @@ class Function:
             self.dead_letters(item.body, open_[0].reason)
             item.buried = True
 
+    def _put_off(self, item: Item) -> None:
+        """Let a message that a budget lacks wait in its queue."""
+        short = any(outcome.unaffordable for outcome in item.outcomes)
+        if not (short and item.failed and item.receipt and self.queues):
+            return
+        queue = self.queues(item.queue)
+        try:
+            if item.receives < self.max_receives or item.group:
+                queue.hide_receipt(item.receipt, HIDE_S)
+            else:
+                queue.send(item.body)
+                item.buried = True
+        except LakeqError as error:  # it comes again by itself, sooner
+            _log.warning("message %s was not put off: %s", item.identifier, error)
+
 
 def _items(event: Mapping[str, Any]) -> tuple[list[Item], bool]:
     """The messages of a call, and whether they are of a queue."""
@@ -169,7 +199,9 @@ def _of_queue(record: Mapping[str, Any]) -> Item:
     attributes = record.get("attributes") or {}
     fifo = str(record.get("eventSourceARN", "")).endswith(".fifo")
     group = str(attributes.get("MessageGroupId", "")) if fifo else ""
-    return Item(identifier, body, group, int(attributes.get("ApproximateReceiveCount", 1)))
+    receives = int(attributes.get("ApproximateReceiveCount", 1))
+    receipt, arn = str(record.get("receiptHandle", "")), str(record.get("eventSourceARN", ""))
+    return Item(identifier, body, group, receives, receipt, arn)
 
 
 def _runs(items: Sequence[Item]) -> Iterator[list[Item]]:
@@ -215,11 +247,13 @@ def from_environment(environ: Mapping[str, str]) -> Function:
     from tempfile import gettempdir
 
     from lakeq import catalog, config
+    from lakeq.ingest.books import Books
     from lakeq.ingest.core import Ingester, Options
-    from lakeq.ingest.queue import Queue
+    from lakeq.ingest.queue import Queue, url_of
     from lakeq.ingest.store import Store
     from lakeq.keys import Wanted
     from lakeq.lake import IcebergLake
+    from lakeq.ledger import Ledger
     from lakeq.storage import Storage
 
     name = environ.get("LAKEQ_INGEST_DATASET", "")
@@ -236,10 +270,18 @@ def from_environment(environ: Mapping[str, str]) -> Function:
         only=Wanted({name: _list(values) for name, _, values in only}),
         requester_pays=bool(settings.s3.requester_pays),
     )
-    core = Ingester(IcebergLake(settings), Storage(settings), dataset, Options(tables=tables))
+    lake, storage = IcebergLake(settings), Storage(settings)
+    books = Books(Ledger(settings), lake, storage, dataset)
+    core = Ingester(lake, storage, dataset, Options(tables=tables), books)
     core.store = Store(Path(gettempdir()))  # its WAL needs a local disk, which EFS is not
     dead = environ.get("LAKEQ_INGEST_DEAD_LETTERS", "")
-    return Function(allowed, core, Queue(dead, settings.s3).send if dead else None)
+    return Function(
+        allowed,
+        core,
+        Queue(dead, settings.s3).send if dead else None,
+        queues=lambda arn: Queue(url_of(arn), settings.s3),
+        close=books.close,
+    )
 
 
 def _list(text: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from lakeq.errors import (
     AccessDenied,
     BadLake,
     BudgetRefused,
+    BudgetTooSmall,
     LakeqError,
     NotFound,
     SourceChanged,
@@ -35,6 +36,7 @@ from lakeq.lake.versions import Claim, Outdated, Version
 
 if TYPE_CHECKING:
     from lakeq.catalog import Dataset
+    from lakeq.ingest.books import Entry
     from lakeq.ingest.messages import Event
     from lakeq.lake import IcebergLake
     from lakeq.lake.session import Session
@@ -51,8 +53,12 @@ _PATIENCE_S = 20.0  # for another worker that is at the same object, before both
 class Account(Protocol):
     """Who keeps account of what is spent."""
 
-    def begin(self) -> None:
-        """Something is about to be read; raises `BudgetRefused` when it may not be."""
+    def begin(self, sources: Sequence[SourceObject]) -> Entry:
+        """These are about to be read; raises `BudgetRefused` when they may not be."""
+        ...
+
+    def ended(self, entry: Entry, sources: Sequence[SourceObject]) -> None:
+        """They are done with, whatever became of them; `entry` is what `begin` gave."""
         ...
 
     def committed(self, batch: Batch, seconds: float) -> None:
@@ -180,9 +186,20 @@ class Ingester:
             with self._claimed(mine):
                 self._look(mine)  # whoever was at one of them may be done now
                 for part in self._parted([item for item in mine if item.outcome is None]):
-                    self._convert_and_commit(part)
+                    self._bring_part(part)
         for item in items:
             item.outcome = item.outcome or Outcome("failed", "it kept changing", throttled=True)
+
+    def _bring_part(self, part: Sequence[_Item]) -> None:
+        """Bring these in together, or singly where a budget could never hold all of them."""
+        try:
+            self._convert_and_commit(part)
+        except BudgetTooSmall as error:
+            if len(part) == 1:
+                part[0].outcome = outcome_of(error)
+                return
+            for item in part:
+                self._bring_part([item])
 
     def _parted(self, items: list[_Item]) -> list[list[_Item]]:
         """What may be in one batch: of tables that hold one object at a time, one object."""
@@ -263,11 +280,12 @@ class Ingester:
         work = [item for item in items if item.outcome is None]
         if not work:
             return
-        if self._account is not None:
-            self._account.begin()
-        total = sum(item.source.size_bytes for item in work if item.source)
+        sources = [item.source for item in work if item.source]
+        total = sum(source.size_bytes for source in sources)
         job = self._job()
         with suppress(_Leftovers), ExitStack() as stack:
+            if self._account is not None and sources:
+                stack.callback(self._account.ended, self._account.begin(sources), sources)
             stack.enter_context(self._room.taken(total))
             if job.samples_table is not None:  # numbered in turn, so one batch after the other
                 stack.enter_context(self._committing)
@@ -501,7 +519,9 @@ def outcome_of(error: LakeqError) -> Outcome:
     reason = " ".join(filter(None, [error.what, f"({error.where})" if error.where else ""]))
     if isinstance(error, StorageUnavailable):
         return Outcome("failed", reason, throttled=True)
-    if isinstance(error, LeaseLost | AccessDenied | BadLake | BudgetRefused | SourceChanged):
+    if isinstance(error, BudgetRefused) and not isinstance(error, BudgetTooSmall):
+        return Outcome("failed", reason, unaffordable=True)
+    if isinstance(error, LeaseLost | AccessDenied | BadLake | SourceChanged):
         return Outcome("failed", reason)
     return Outcome("poison", reason)
 

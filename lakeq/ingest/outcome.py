@@ -29,6 +29,7 @@ class Outcome:
     status: Status
     reason: str = ""
     throttled: bool = False  # a service that is not there or asks for less: others will meet it too
+    unaffordable: bool = False  # a budget lacks what it can cost: nothing was read
 
     @property
     def settled(self) -> bool:

@@ -83,9 +83,13 @@ class Queue:
 
     def hide(self, message: Message, seconds: int) -> None:
         """Hide a message for so many seconds from now; 0 gives it back."""
+        self.hide_receipt(message.receipt, seconds)
+
+    def hide_receipt(self, receipt: str, seconds: int) -> None:
+        """The same by what it was received with."""
         self._call(
             "change_message_visibility",
-            ReceiptHandle=message.receipt,
+            ReceiptHandle=receipt,
             VisibilityTimeout=min(43_200, max(0, seconds)),
         )
 
@@ -179,6 +183,13 @@ def _message(told: Mapping[str, Any]) -> Message:
         datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC),
         str(reason),
     )
+
+
+def url_of(arn: str) -> str:
+    """The URL of the queue that an ARN names, in whatever partition of AWS it lies."""
+    _, partition, _, region, account, name = arn.split(":", 5)
+    suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+    return f"https://sqs.{region}.{suffix}/{account}/{name}"
 
 
 def _region_of(url: str) -> str:

@@ -50,11 +50,11 @@ class Service:
         """A worker on the queue at `url`."""
         tally = Tally(self.ingester.store, self.dataset.name, listeners)
         queue = Queue(url, self.lake.settings.s3)
-        return Worker(queue, self.allowed, self.ingester, tally, pace)
+        return Worker(queue, self.allowed, self.ingester, tally, pace, lacking=self.books.lacking)
 
     def archive(self, selection: Selection, jobs: int = 4) -> Archive:
         """What the dataset's archive lists of a selection."""
-        return Archive(self.ingester, selection, self.allowed, jobs)
+        return Archive(self.ingester, selection, self.allowed, jobs, books=self.books)
 
     def close(self) -> None:
         """Settle what was brought in."""

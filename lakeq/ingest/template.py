@@ -334,9 +334,6 @@ def _function(dataset: Dataset, chosen: Mapping[str, Sequence[str]]) -> Node:
         },
         "LAKEQ_LAKE": "/mnt/lake/lakeq",
         "LAKEQ_WAREHOUSE": _ref("Warehouse"),
-        # /tmp is the one folder that AWS Lambda lets a function write; a ledger needs a disk of
-        # its own (ADR 0060).
-        "LAKEQ_LEDGER": "/tmp/ledger.sqlite",  # noqa: S108
         "HOME": "/tmp",  # noqa: S108  # all that a function may write besides its file system
     }
     if not environment["LAKEQ_INGEST_ONLY"]:
@@ -411,7 +408,7 @@ def _policy(dataset: Dataset) -> Node:
     own_objects = {"Fn::Sub": "arn:${AWS::Partition}:s3:::${WarehouseBucket}/*"}
     statements = [
         _allow("Messages", _arn("Queue"), "sqs:ReceiveMessage", "sqs:DeleteMessage",
-               "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
+               "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"),
         _allow("Dead", _arn("DeadLetters"), "sqs:SendMessage"),
         _allow("Sources", objects, "s3:GetObject", "s3:GetObjectVersion"),
         _allow("Lake", own_objects, "s3:GetObject", "s3:PutObject", "s3:DeleteObject",

@@ -4,6 +4,7 @@ One thread receives, several bring objects in, one keeps the leases. A message i
 everything that it tells of is settled; what can never succeed goes to the dead letters with its
 reason, at once where no reading is needed to know, else after as many attempts as the queue gives
 it. What may pass, such as throttling, is tried again in place, ever slower, under the same lease.
+What a budget lacks goes back to the queue unread, and nothing more is received before it has room.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from lakeq.errors import AccessDenied, LakeqError, NotFound, UsageError
+from lakeq.errors import AccessDenied, BudgetRefused, LakeqError, NotFound, UsageError
 from lakeq.ingest.allow import AllowList
 from lakeq.ingest.brake import Brake
 from lakeq.ingest.core import LeaseLost
@@ -29,6 +30,7 @@ from lakeq.ingest.tally import Tally
 
 _log = logging.getLogger(__name__)
 _IDLE_S = 0.2
+_BUDGET_S = 5.0  # between two looks at a budget that lacks something
 
 
 class Bring(Protocol):
@@ -84,6 +86,7 @@ class Worker:
         *,
         brake: Brake | None = None,
         dead_letters: Queue | None = None,
+        lacking: Callable[[], str] = lambda: "",
     ) -> None:
         self.queue = queue
         self.tally = tally
@@ -92,6 +95,8 @@ class Worker:
         self._bring = bring
         self._pace = pace or Pace()
         self._dead_letters = dead_letters
+        self._lacking = lacking  # why a budget lets nothing be read
+        self._broke = ""
         self._stop = threading.Event()
         self._stopped = 0.0
         self._tasks: queues.SimpleQueue[_Task | None] = queues.SimpleQueue()
@@ -137,8 +142,11 @@ class Worker:
             if wait := self.brake.left_s():
                 self._stop.wait(min(wait, 1.0))
                 continue
+            if self._broke and self._waits_for_budget():
+                continue
             room = self._room()
-            if not room:
+            if not room or self._broke:
+                self._free(room)
                 continue
             try:
                 got = self.queue.receive(room, self._pace.visibility_s, self._pace.wait_s)
@@ -155,6 +163,19 @@ class Worker:
                 return
             if not got and not self._pace.wait_s:  # without a long poll, ask at times
                 self._stop.wait(_IDLE_S)
+
+    def _waits_for_budget(self) -> bool:
+        """Whether a budget still lacks what it lacked; one that drains a queue ends by it."""
+        reason = self._lacking()
+        if not reason:
+            _log.warning("the budget has room again")
+            self._broke = ""
+            return False
+        if self._pace.drain:
+            hint = "the messages are in the queue as before; see: lakeq budget"
+            raise BudgetRefused(reason, self.queue.url, hint)
+        self._stop.wait(_BUDGET_S)
+        return True
 
     def _room(self) -> int:
         """How many more messages may be worked on, at most 10; waits a moment for the first."""
@@ -190,7 +211,7 @@ class Worker:
 
     def _is_drained(self) -> bool:
         with self._lock:
-            if self._active:
+            if self._active or self._broke:
                 return False
         try:
             return not any(self.queue.depth().values())
@@ -321,9 +342,13 @@ class Worker:
             _log.warning("message %s was not answered: %s", task.message.identifier, error)
         return "again"
 
-    def _is_hopeless(self, task: _Task, open_: Sequence[Outcome]) -> bool:
+    def _is_last(self, task: _Task) -> bool:
+        """Whether the queue itself would move the message to its dead letters after this."""
         most = self._pace.max_receives or self.queue.max_receives or 5
-        never = {"refused", "poison"} if task.message.receives >= most else {"refused"}
+        return task.message.receives >= most
+
+    def _is_hopeless(self, task: _Task, open_: Sequence[Outcome]) -> bool:
+        never = {"refused", "poison"} if self._is_last(task) else {"refused"}
         return self._dead_letters is not None and all(o.status in never for o in open_)
 
     def _bury(self, task: _Task, reason: str) -> None:
@@ -334,11 +359,26 @@ class Worker:
         self.tally.note("dead letters")
 
     def _again(self, task: _Task) -> None:
+        if short := next((o.reason for o in task.outcomes if o.unaffordable), ""):
+            self._keep(task, short)
+            return
         if self._stop.is_set():
             self._give_back(task)
             return
         delay = self._pace.retry_s * 2 ** min(6, task.message.receives - 1)
         self.queue.hide(task.message, int(min(delay, 900)))
+
+    def _keep(self, task: _Task, reason: str) -> None:
+        """Leave to the queue what a budget lacks; many such receives must not be its death."""
+        if not self._broke:
+            _log.warning("nothing more is received until the budget has room: %s", reason)
+        self._broke = reason
+        self.tally.note("over budget")
+        if self._is_last(task):  # a message of its own, which was never received
+            self._persist(lambda: self.queue.send(task.message.body))
+            self._persist(lambda: self.queue.delete(task.message))
+        else:
+            self._give_back(task)
 
     def _persist(self, call: Callable[[], None]) -> None:
         """Make a call of the queue, again after throttling; the last failure is raised."""

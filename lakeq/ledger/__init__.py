@@ -30,7 +30,7 @@ from zlib import crc32
 from lakeq import config, cost
 from lakeq.alerts import Alert, tell
 from lakeq.budget import Budget, Spender
-from lakeq.errors import BudgetRefused, LimitPassed, QueryRefused
+from lakeq.errors import BudgetRefused, BudgetTooSmall, LimitPassed, QueryRefused
 from lakeq.ledger import owner as owners
 from lakeq.ledger import store
 from lakeq.ledger.store import Values
@@ -127,6 +127,15 @@ class Ledger:
         """Every budget for this spender, as it stands now."""
         with self.store.reading() as connection:
             return list(self.spent(connection, now or datetime.now(UTC)))
+
+    def lacking(
+        self, connection: sqlite3.Connection | None, usd: Decimal, moment: datetime
+    ) -> BudgetRefused | None:
+        """Why `usd` more cannot be set aside at `moment`; None where every budget has them."""
+        for spent in self.spent(connection, moment):
+            if cost.total([spent.usd, spent.reserved, usd]) > spent.budget.usd:
+                return _refusal(spent, usd)
+        return None
 
     def spent(self, connection: sqlite3.Connection | None, moment: datetime) -> Iterable[Spent]:
         """What is gone of each budget that is for this spender, in the periods of `moment`."""
@@ -255,9 +264,9 @@ class Run:
             raise refusal
 
     def _reserve_more(self, connection: sqlite3.Connection, usd: Decimal) -> BudgetRefused | None:
-        for spent in self.ledger.spent(connection, self.started):
-            if cost.total([spent.usd, spent.reserved, usd]) > spent.budget.usd:
-                return _refusal(spent, usd)
+        refusal = self.ledger.lacking(connection, usd, self.started)
+        if refusal is not None:
+            return refusal
         query = "SELECT usd FROM reservations WHERE run = ?"
         row = connection.execute(query, (self.id,)).fetchone()
         held = cost.total([Decimal(str(row[0])) if row else Decimal(0), usd])
@@ -267,9 +276,9 @@ class Run:
 
     def _reserve(self, connection: sqlite3.Connection, usd: Decimal) -> BudgetRefused | None:
         reclaim(connection)
-        for spent in self.ledger.spent(connection, self.started):
-            if cost.total([spent.usd, spent.reserved, usd]) > spent.budget.usd:
-                return _refusal(spent, usd)
+        refusal = self.ledger.lacking(connection, usd, self.started)
+        if refusal is not None:
+            return refusal
         reservation = (self.id, store.plain(usd), json.dumps(owners.here()), self._first_json())
         connection.execute("INSERT INTO reservations VALUES (?, ?, ?, ?)", reservation)
         return None
@@ -436,7 +445,8 @@ def _refusal(spent: Spent, usd: Decimal) -> BudgetRefused:
         f"this would cost up to {cost.dollars(usd)}, but of {whole} of the budget "
         f"{budget.title} for {spent.period}, {cost.dollars(spent.usd)} are spent{held}"
     )
-    return BudgetRefused(what, budget.origin, "nothing was read; see: lakeq budget")
+    kind = BudgetTooSmall if usd > budget.usd else BudgetRefused
+    return kind(what, budget.origin, "nothing was read; see: lakeq budget")
 
 
 def _amounts(line: Line, outcome: str, ended: datetime) -> dict[str, object]:

@@ -1,5 +1,8 @@
 """The ledger's file: SQLite in WAL mode, lines that are only ever added, open reservations.
 
+On a network file system, such as EFS under AWS Lambda, it has a rollback journal instead: WAL
+needs memory that all who use it share (sqlite.org/wal.html), and a journal only locks.
+
 Every change is one `BEGIN IMMEDIATE` transaction: after kill -9 it is there whole or not at all.
 `synchronous` is NORMAL: a power cut can cost the last lines, never the file, and no run waits for
 the disk. Dollars are decimal
@@ -103,6 +106,8 @@ ON CONFLICT (run, kind) DO NOTHING
 """
 _NAMES = re.findall(r":(\w+)", _INSERT)
 _TOTAL = "SELECT usd FROM totals WHERE day = ? AND user = ? AND project = ? AND tags = ?"
+_MOUNTS = Path("/proc/self/mounts")
+_REMOTE = ("nfs", "efs", "cifs", "smb", "9p", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs")
 KEPT = 4  # ledgers whose log one process keeps
 _kept: dict[Path, sqlite3.Connection] = {}
 Values = Mapping[str, object]
@@ -120,8 +125,9 @@ class Store:
         if not self.path.exists():
             self._create()
         with contextlib.closing(self._open("rw")) as connection:
-            self._keep_log()
-            connection.execute("PRAGMA synchronous = NORMAL")
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                self._keep_log()
+                connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 _upgrade(connection)
@@ -177,7 +183,8 @@ class Store:
         part = self.path.with_name(f".{self.path.name}.{os.getpid()}.{os.urandom(4).hex()}")
         try:
             with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
+                if not _is_remote(self.path.parent):
+                    connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_SCHEMA)
             self._place(part)
         finally:
@@ -192,6 +199,22 @@ class Store:
         except OSError:  # a file system without hard links
             if not self.path.exists():
                 part.replace(self.path)
+
+
+def _is_remote(folder: Path) -> bool:
+    """Whether a folder lies on a network file system, as far as the system tells."""
+    try:
+        mounts = _MOUNTS.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    where, kind = "", ""
+    real = str(folder.resolve())
+    for line in mounts:
+        _, place, found, *_ = line.split(" ")
+        inside = real == place or real.startswith(place.rstrip("/") + "/")
+        if inside and len(place) >= len(where):
+            where, kind = place, found
+    return kind.startswith(_REMOTE)
 
 
 def _check_version(connection: sqlite3.Connection) -> None:

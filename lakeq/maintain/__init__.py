@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lakeq.lake import layout
 from lakeq.maintain import order
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from lakeq.catalog import Table
     from lakeq.config import Settings
+    from lakeq.engines.duckdb import Engine
     from lakeq.lake import IcebergLake
     from lakeq.lake.parquet import FileWriter, NewFile, TableWriter
     from lakeq.lake.session import Session
@@ -35,6 +36,22 @@ COMMIT_GROUPS = 64
 _ROUNDS = 5  # a partition that is overtaken more often is left for the next time
 
 Progress = Callable[[str, int, int], None]  # table, its bytes compacted so far, of how many
+
+
+class Account(Protocol):
+    """Who keeps account of what an upkeep reads and writes."""
+
+    def allow(self, read_bytes: int, written_bytes: int, files: int) -> None:
+        """So much is about to be read and written; raises `BudgetRefused` when it may not be."""
+        ...
+
+    def took(self, read_bytes: int, requests: int = 0) -> None:
+        """So much was read, in so many requests."""
+        ...
+
+    def wrote(self, written_bytes: int) -> None:
+        """So much was written."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +103,18 @@ def maintain(
     tables: Sequence[Table],
     work: Work,
     progress: Progress | None = None,
+    account: Account | None = None,
 ) -> MaintenanceReport:
     """Do `work` on the `tables` that are in the lake, one after the other.
+
+    `account` is asked before each commit's partitions are read.
 
     Every step is a commit of its own: killed in between, a table is as before or as after it.
     """
     started = time.perf_counter()
     present = set(lake.tables())
     done = tuple(
-        _upkeep(lake, settings, table, work, progress or _quiet)
+        _upkeep(lake, settings, table, work, progress or _quiet, account)
         for table in tables
         if table.qualified in present
     )
@@ -106,14 +126,20 @@ def _quiet(_table: str, _done: int, _total: int) -> None:
 
 
 def _upkeep(
-    lake: IcebergLake, settings: Settings, table: Table, work: Work, progress: Progress
+    lake: IcebergLake,
+    settings: Settings,
+    table: Table,
+    work: Work,
+    progress: Progress,
+    account: Account | None,
 ) -> TableUpkeep:
     started = time.perf_counter()
     name = table.qualified
     before = lake.snapshot(name)
     compacted = left = 0
     if work.compact:
-        compacted, left = _Compaction(lake, settings, table, progress).run(dry_run=work.dry_run)
+        compaction = _Compaction(lake, settings, table, progress, account)
+        compacted, left = compaction.run(dry_run=work.dry_run)
     expired = (0, 0, 0)
     if work.expire_before is not None:
         expired = lake.expire(name, work.expire_before, dry_run=work.dry_run)
@@ -145,12 +171,18 @@ class _Compaction:
     """The compaction of one table."""
 
     def __init__(
-        self, lake: IcebergLake, settings: Settings, table: Table, progress: Progress
+        self,
+        lake: IcebergLake,
+        settings: Settings,
+        table: Table,
+        progress: Progress,
+        account: Account | None,
     ) -> None:
         self._lake = lake
         self._settings = replace(settings, memory_limit=settings.memory_limit or MEMORY)
         self._table = table
         self._progress = progress
+        self._account = account
         self._done = self._total = 0
 
     def run(self, *, dry_run: bool) -> tuple[int, int]:
@@ -178,6 +210,10 @@ class _Compaction:
         """Sort some partitions and switch their files; nothing happens when one was overtaken."""
         from lakeq.lake.commit import Change, Overtaken
 
+        if self._account is not None:
+            size = sum(group.size_bytes for group in groups)
+            files = sum(len(group.files) for group in groups)
+            self._account.allow(2 * size, 2 * size, files)  # crowded squares are looked for first
         writer = self._lake.writer(self._table, session)
         snapshot = self._lake.snapshot(self._table.qualified)
         new: list[NewFile] = []
@@ -208,9 +244,18 @@ class _Compaction:
             run = engine.run(order.sorted_sql(self._table, source, parted), {}, part)
             folder = writer.folder_of(group.files[0].path)
             begin = _begin(writer, folder, order.text(self._table), first)
-            yield from _written(run.reader(BATCH_ROWS), writer.schema, begin)
+            for file in _written(run.reader(BATCH_ROWS), writer.schema, begin):
+                if self._account is not None:
+                    self._account.wrote(file.size_bytes)
+                yield file
         finally:
-            engine.close()
+            self._close(engine)
+
+    def _close(self, engine: Engine) -> None:
+        if self._account is not None:
+            access = engine.access()
+            self._account.took(access.scanned_bytes, len(access.reads))
+        engine.close()
 
     def _parted(self, source: str, part: Mapping[str, TableSnapshot]) -> dict[int, int]:
         """The crowded squares of a partition, and how often each is to be parted."""
@@ -225,7 +270,7 @@ class _Compaction:
             run = engine.run(order.crowded_sql(curve, source, rows), {}, part)
             found = run.reader(BATCH_ROWS).read_all().to_pydict()
         finally:
-            engine.close()
+            self._close(engine)
         return order.depths(dict(zip(found["square"], found["n"], strict=True)), rows)
 
 
