@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.support.aws import Aws
 from tests.support.ingest import Chain, expected
-from tests.support.killing import POINTS, Nursery, nursery
+from tests.support.killing import POINTS, STEPS, Nursery, deaths, nursery
 
 
 @pytest.fixture(scope="module")
-def nest() -> Iterator[Nursery]:
-    with nursery() as found:
-        yield found
+def nests() -> Iterator[list[Nursery]]:
+    """For three workers at a time."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(nursery()) for _ in range(3)]
 
 
 @pytest.fixture
@@ -54,86 +58,87 @@ HARDEST = ("between convert and commit", "after commit before delete")  # the ot
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, pytest.param(20, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     "point", [p if p in HARDEST else pytest.param(p, marks=pytest.mark.soak) for p in POINTS]
 )
-def test_s03_killed_at_a_step(chain: Chain, nest: Nursery, point: str) -> None:
-    count, kills = 4, 0
-    for number in range(count):
-        chain.put(key(number))
-    for calls in (1, 2):
-        nest.start(chain, point=POINTS[point], calls=calls, visibility=30)
-        kills += not nest.ended()
-        orphans = chain.lake
-        assert len(list((orphans.folder / "tmp").glob("*.journal"))) <= 2 * kills
+def test_s03_killed_at_a_step(chain: Chain, nests: list[Nursery], point: str, seeds: int) -> None:
+    """After each kill at most what one crash leaves lies about, and at the end nothing."""
+    count, nest = 0, nests[0]
+    for seed in range(seeds):
+        dice = random.Random(seed)
+        fresh = dice.randint(1, 3)
+        for number in range(count, count + fresh):
+            chain.put(key(number))
+        count += fresh
+        calls = dice.randint(1, fresh)
+        nest.start(chain, point=POINTS[point], calls=calls, visibility=30, jobs=1)
+        assert not nest.ended()
+        assert len(list((chain.lake.folder / "tmp").glob("*.journal"))) <= 1
+        assert len(chain.unnamed()) <= 1
         told_again(chain)
-    assert kills
-    chain.work()
-    check(chain, count)
+        chain.work()
+        check(chain, count)
+    assert deaths(chain.folder) == {POINTS[point]: seeds}
 
 
 def killed_at_random(
-    chain: Chain, *, objects: int, copies: int, chance: float, kills: int, backfill: bool, seed: int
-) -> int:
-    """Two workers, and a backfill on the same keys, killed again and again until all is done.
+    chain: Chain,
+    nests: Sequence[Nursery],
+    *,
+    objects: int,
+    copies: int,
+    chance: float,
+    seed: int,
+) -> Counter[str]:
+    """Two workers, and on a third nest a backfill on the same keys, killed until all is done.
 
-    Returns the number of kills; the last worker is let live.
+    Each step of each of them kills it by that chance. Returns the kills by step.
     """
     dice = random.Random(seed)
     for number in range(objects):
         chain.put(key(number))
-    bodies = [b for b in chain.aws.bodies(chain.url) if "s3:TestEvent" not in b]
-    done = [0]
-
-    def sent() -> None:
-        shuffled = bodies * copies
-        dice.shuffle(shuffled)
-        for body in shuffled:
-            chain.queue().send(body)
-
-    sent()
+    bodies = [b for b in chain.aws.bodies(chain.url) if "s3:TestEvent" not in b] * copies
+    dice.shuffle(bodies)
+    for body in bodies:
+        chain.queue().send(body)
     lock = threading.Lock()
 
-    def run(prefix: str) -> None:
-        with nursery() as own:
-            while done[0] < kills:
+    def run(nest: Nursery, prefix: str) -> None:
+        ended = False
+        while not ended or (not prefix and chain.depth()):
+            with lock:
+                seed_ = dice.randrange(1 << 30)
+            nest.start(chain, chance=chance, seed=seed_, prefix=prefix, visibility=30, jobs=3)
+            ended = nest.ended()
+            if not ended:
                 with lock:
-                    seed_ = dice.randrange(1 << 30)
-                own.start(chain, chance=chance, seed=seed_, prefix=prefix, visibility=30)
-                ended = own.ended()
-                with lock:
-                    done[0] += not ended
                     told_again(chain)
-                    if ended and done[0] < kills and not chain.depth():
-                        sent()  # all is done: the same once more
 
-    with ExitStack() as stack:
-        threads = [
-            threading.Thread(target=run, args=(prefix,))
-            for prefix in (["", "", "KTLX"] if backfill else ["", ""])
-        ]
-        for thread in threads:
-            thread.start()
-            stack.callback(thread.join)
-    chain.work(jobs=8)
-    return done[0]
+    with ThreadPoolExecutor(len(nests)) as pool:
+        for _ in pool.map(run, nests, ["", "", "KTLX"][: len(nests)]):
+            pass
+    return deaths(chain.folder)
 
 
 @pytest.mark.slow
-def test_s04_two_workers_killed_at_random(chain: Chain) -> None:
-    kills = killed_at_random(
-        chain, objects=20, copies=2, chance=0.03, kills=4, backfill=False, seed=4
-    )
-    assert kills >= 4
-    check(chain, 20)
+def test_s04_two_workers_killed_at_random(chain: Chain, nests: list[Nursery]) -> None:
+    kills = killed_at_random(chain, nests[:2], objects=12, copies=3, chance=0.02, seed=4)
+    assert kills.total() >= 2
+    check(chain, 12)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(20))
-def test_s04_fifty_kills_of_two_workers_and_a_backfill(chain: Chain, seed: int) -> None:
-    """Twenty times fifty: a thousand."""
-    kills = killed_at_random(
-        chain, objects=60, copies=2, chance=0.02, kills=50, backfill=True, seed=seed
-    )
-    assert kills >= 50
-    check(chain, 60)
+def test_s04_a_thousand_kills_of_two_workers_and_a_backfill(
+    chain: Chain, nests: list[Nursery], tmp_path: Path
+) -> None:
+    """Two thousand objects, three messages each, in twenty lakes; every step kills by 5 %."""
+    kills: Counter[str] = Counter()
+    for seed in range(20):
+        own = Chain.made(chain.aws, tmp_path / f"{seed}", receives=1000)
+        own.folder.mkdir()
+        kills += killed_at_random(own, nests, objects=100, copies=3, chance=0.05, seed=seed)
+        check(own, 100)
+        print(seed, kills.total(), dict(kills), flush=True)
+    assert kills.total() >= 1000
+    assert kills.keys() == set(STEPS)

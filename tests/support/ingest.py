@@ -172,6 +172,10 @@ class Chain:
     def leftovers(self) -> set[str]:
         """Files of the lake that nothing names, after a sweep."""
         self.lake.sweep()
+        return self.unnamed()
+
+    def unnamed(self) -> set[str]:
+        """Files of the lake that nothing names."""
         lake = self.lake
         return warehouse_files(lake) - (named_files(lake) if lake.tables() else set())
 

@@ -2,7 +2,8 @@
 
 Reads one order of JSON a line: {"folder", "endpoint", "bucket", "topic", "url", "dead", "point",
 "calls", "chance", "seed", "prefix"}. A worker with `prefix` is a backfill of that prefix.
-Answers with the process id, and on a further line with how it ended.
+Answers with the process id, and on a further line with how it ended. Before a process kills
+itself it writes the step to the file `DEATHS` in the folder.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import IO, Any
 
 from tests.support.data import ROOT
@@ -44,7 +48,16 @@ STEPS = (
 )
 
 
-def arm(point: str, deadly: Callable[[], bool]) -> None:
+DEATHS = "deaths"
+
+
+def deaths(folder: Path) -> Counter[str]:
+    """How many processes killed themselves at each step."""
+    path = folder / DEATHS
+    return Counter(path.read_text().split("\n")[:-1] if path.exists() else ())
+
+
+def arm(point: str, deadly: Callable[[], bool], folder: str) -> None:
     """Make the process kill itself as it enters `point` when `deadly` says so."""
     module, _, name = point.partition(":")
     owner: Any = import_module(module)
@@ -55,6 +68,8 @@ def arm(point: str, deadly: Callable[[], bool]) -> None:
 
     def wrapped(*given: object, **named: object) -> object:
         if deadly():
+            note = os.open(f"{folder}/{DEATHS}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(note, f"{point}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*given, **named)
 
@@ -85,6 +100,7 @@ def main() -> None:
     from tests.support import ingest as support  # noqa: F401
 
     lakeq.formats.__path__.append(FOLDER)
+    _keep_models()
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
@@ -97,20 +113,28 @@ def main() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _work(order: dict[str, Any]) -> None:
-    from pathlib import Path
+def _keep_models() -> None:
+    """Read botocore's descriptions of the services once, before the forks: half of a start."""
+    import boto3
+    from botocore.loaders import JSONFileLoader
 
+    JSONFileLoader.load_file = lru_cache(JSONFileLoader.load_file)  # type: ignore[method-assign]
+    for service in ("s3", "sqs"):
+        boto3.client(service, region_name="us-east-1")
+
+
+def _work(order: dict[str, Any]) -> None:
     from tests.lake_formats import marks
     from tests.support.aws import Aws
     from tests.support.ingest import Chain
     from tests.support.s3 import S3
 
     if order["point"]:
-        arm(order["point"], counting(order["calls"]))
+        arm(order["point"], counting(order["calls"]), order["folder"])
     if order["chance"]:
         dice = random.Random(order["seed"])
         for step in STEPS:
-            arm(step, lambda: dice.random() < order["chance"])
+            arm(step, lambda: dice.random() < order["chance"], order["folder"])
     os.environ.update(order["env"])
     dataset = marks.dataset(order["bucket"], (order["topic"],))
     aws = Aws(S3(order["endpoint"], None))
