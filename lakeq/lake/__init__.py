@@ -381,9 +381,11 @@ class IcebergLake:
             from lakeq.lake.commit import named_files
 
             files = self._files()
-            named = named_files(files, self._pointers.all(), paths)
-            unnamed = [path for path in paths if path not in named]
-            orphans = [path for path in unnamed if files.new_input(path).exists()]
+            there = [path for path in paths if files.new_input(path).exists()]
+            if not there:  # the usual case, and the pasts of all tables are long to read
+                return []
+            named = named_files(files, self._pointers.all(), there)
+            orphans = [path for path in there if path not in named]
             for path in orphans:
                 files.delete(path)
             self._pointers.forget(orphans)
