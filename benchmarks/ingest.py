@@ -223,12 +223,12 @@ class Chain:
         self.s3.put_object(Bucket=bucket, Key=key, Body=body, ACL="public-read")
         return Event("created", bucket, key)
 
-    def ingester(self, *tables: str) -> Any:
-        """What brings objects into these tables."""
+    def service(self, *tables: str, keep: timedelta | None = None) -> Any:
+        """What brings objects into these tables, and gives up snapshots of that age."""
         from lakeq.ingest.core import Options
         from lakeq.ingest.service import service
 
-        return service(self.lake, "nexrad", Options(tables=tables or None)).ingester
+        return service(self.lake, "nexrad", Options(tables=tables or None), keep=keep)
 
 
 def objects(chain: Chain, body: bytes, count: int) -> Iterator[Event]:
@@ -241,7 +241,7 @@ def objects(chain: Chain, body: bytes, count: int) -> Iterator[Event]:
 
 
 def overhead(chain: Chain, body: bytes, rounds: int = 60) -> Iterator[str]:
-    ingest = chain.ingester("volumes")
+    ingest = chain.service("volumes").ingester
     first: list[tuple[float, float]] = []
     again: list[tuple[float, float]] = []
     for event in objects(chain, body, rounds):
@@ -307,7 +307,8 @@ def _count(chain: Chain, sql: str) -> int:
 
 def soak(chain: Chain, body: bytes, events: int) -> Iterator[str]:
     """Memory and time by tenths."""
-    ingest = chain.ingester("volumes")
+    work = chain.service("volumes", keep=timedelta(seconds=10))
+    ingest = work.ingester
     known = list(objects(chain, body, events // 100))
     chance = random.Random(32)
     order = sorted(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lakeq.cli.ingest_options import bringing_options, options_of
+from lakeq.cli.ingest_options import bringing_options, options_of, place_options
 from lakeq.cli.options import connect, lake_options, spender_options
 from lakeq.cli.text import neutral_lines
 from lakeq.errors import BadSource
@@ -24,7 +24,7 @@ MAX_TOLD = 20
 
 _CHOOSING = (
     click.argument("dataset", metavar="DATASET[.TABLE]"),
-    click.option("--site", multiple=True, metavar="SITE", help="Only this site; repeatable."),
+    place_options,
     click.option("--from", "start", metavar="TIME", help="Objects from this UTC date or time on."),
     click.option("--to", "end", metavar="TIME", help="Up to this UTC date, its day included."),
     click.option("--keys", default="", metavar="NAME", help="Template of keys, if not the usual."),
@@ -37,11 +37,14 @@ def _choosing(command: F) -> F:
     return command
 
 
-def _selection(site: tuple[str, ...], start: str | None, end: str | None, keys: str) -> Selection:
+def _selection(
+    chosen: Sequence[Mapping[str, Sequence[str]]], start: str | None, end: str | None, keys: str
+) -> Selection:
     from lakeq.convert.select import Selection
     from lakeq.keys import Wanted
 
-    return Selection(Wanted.of({"site": site}, start, end), keys)
+    wishes = [Wanted.of(place, start, end) for place in chosen or [{}]]
+    return Selection(wishes[0], keys, others=tuple(wishes[1:]))
 
 
 @click.command()
@@ -52,6 +55,7 @@ def _selection(site: tuple[str, ...], start: str | None, end: str | None, keys: 
 def backfill(
     dataset: str,
     site: tuple[str, ...],
+    path_rows: tuple[str, ...],
     start: str | None,
     end: str | None,
     keys: str,
@@ -72,17 +76,22 @@ def backfill(
     lakeq ingest backfill nexrad --site KTLX --from 2019-05-20T18:00 --tables volumes --jobs 8
     lakeq ingest backfill nexrad --site KLOT --keys chunks
     """
+    from lakeq.convert.select import places
     from lakeq.ingest.service import service
 
     options = options_of(tables, panel, no_panel, deleted, max_object)
-    work = service(connect(), dataset, options, sites=site)
+    chosen = places(site, path_rows)
+    work = service(connect(), dataset, options, places=chosen)
     try:
-        report = work.archive(_selection(site, start, end, keys), jobs).backfill()
+        report = work.archive(_selection(chosen, start, end, keys), jobs).backfill()
     finally:
         work.close()
     if report.resumed_after:
         click.echo(f"went on after {neutral_lines(report.resumed_after)}", err=True)
     click.echo(json.dumps(dict(sorted(report.counts.items()))))
+    if not report.counts and not report.resumed_after:
+        told = "the archive lists nothing of that place and time; times are UTC"
+        click.echo(f"note: {told}", err=True)
     _tell_failed(report.failed)
 
 
@@ -103,6 +112,7 @@ def backfill(
 def reconcile(
     dataset: str,
     site: tuple[str, ...],
+    path_rows: tuple[str, ...],
     start: str | None,
     end: str | None,
     keys: str,
@@ -126,11 +136,13 @@ def reconcile(
     lakeq ingest reconcile nexrad --site KTLX --from 2019-05-20 --dry-run
     lakeq ingest reconcile nexrad --site KTLX --from 2019-05-20 --settle 60
     """
+    from lakeq.convert.select import places
     from lakeq.ingest.service import service
 
     options = options_of(tables, panel, no_panel, deleted, max_object)
-    work = service(connect(), dataset, options, sites=site)
-    archive = work.archive(_selection(site, start, end, keys), jobs)
+    chosen = places(site, path_rows)
+    work = service(connect(), dataset, options, places=chosen)
+    archive = work.archive(_selection(chosen, start, end, keys), jobs)
     try:
         found = archive.reconcile(repair=not dry_run, settle=timedelta(minutes=settle))
     finally:
@@ -160,4 +172,5 @@ def _tell_failed(failed: dict[str, str]) -> None:
     lines = [f"{uri}: {reason}" for uri, reason in sorted(failed.items())][:MAX_TOLD]
     click.echo(neutral_lines("\n".join(lines)), err=True)
     first = next(iter(sorted(failed)))
-    raise BadSource(f"{len(failed):,} objects were not brought in", first, "see the lines above")
+    count = f"{len(failed):,} object" + (" was" if len(failed) == 1 else "s were")
+    raise BadSource(f"{count} not brought in", first, "see the lines above")

@@ -39,6 +39,25 @@ _BRINGING = (
 )
 
 
+_PLACES = (
+    click.option("--site", multiple=True, metavar="SITE", help="Only this site; repeatable."),
+    click.option(
+        "--path-row",
+        "path_rows",
+        multiple=True,
+        metavar="PATH/ROW",
+        help="Only scenes of this path and row, such as 115/067; repeatable.",
+    ),
+)
+
+
+def place_options(command: F) -> F:
+    """Options on the places whose objects are wanted: `site` and `path_rows`."""
+    for option in reversed(_PLACES):
+        command = option(command)
+    return command
+
+
 def bringing_options(command: F) -> F:
     """Options on how objects are brought in."""
     for option in reversed(_BRINGING):

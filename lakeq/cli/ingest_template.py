@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lakeq.cli.ingest_options import place_options
 from lakeq.cli.options import connect, lake_options
 from lakeq.errors import UsageError
 
@@ -16,14 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("dataset")
-@click.option("--site", multiple=True, metavar="SITE", help="Only this site; repeatable.")
-@click.option(
-    "--path-row",
-    "path_rows",
-    multiple=True,
-    metavar="PATH/ROW",
-    help="Only scenes of this path and row, such as 115/067; repeatable.",
-)
+@place_options
 @click.option(
     "--topic",
     "topics",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakeq.cli.ingest_options import bringing_options, options_of
+from lakeq.cli.ingest_options import bringing_options, options_of, place_options
 from lakeq.cli.options import connect, lake_options, spender_options
+from lakeq.cli.text import age
 
 if TYPE_CHECKING:
     from lakeq.ingest.metrics import Metrics
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("dataset", metavar="DATASET[.TABLE]")
 @click.option("--queue-url", required=True, metavar="URL", help="The queue of SQS.")
-@click.option("--site", multiple=True, metavar="SITE", help="Only this site; repeatable.")
+@place_options
 @click.option(
     "--topic", "topics", multiple=True, metavar="ARN", help="A topic of your own; repeatable."
 )
@@ -56,6 +57,12 @@ if TYPE_CHECKING:
     metavar="S",
     help="Before the second attempt; doubled before each further one.",
 )
+@click.option(
+    "--expire-older-than",
+    "keep",
+    metavar="AGE",
+    help="Give up snapshots older than this, such as 6h, after every 100 commits.",
+)
 @click.option("--drain", is_flag=True, help="End when the queue is empty.")
 @click.option("--metrics-port", type=int, metavar="PORT", help="Metrics for Prometheus, here.")
 @click.option(
@@ -71,6 +78,7 @@ def watch(
     dataset: str,
     queue_url: str,
     site: tuple[str, ...],
+    path_rows: tuple[str, ...],
     topics: tuple[str, ...],
     tables: str | None,
     panel: str | None,
@@ -82,6 +90,7 @@ def watch(
     max_runtime: int,
     max_receives: int,
     retry_delay: float,
+    keep: str | None,
     drain: bool,
     metrics_port: int | None,
     log_level: str,
@@ -95,15 +104,23 @@ def watch(
     \b
     lakeq ingest watch nexrad --queue-url https://sqs.us-east-1.amazonaws.com/111122223333/nexrad
     lakeq ingest watch nexrad --site KTLX --tables volumes,gates --queue-url "$QUEUE" --drain
-    lakeq ingest watch landsat --queue-url "$QUEUE" --request-payer --metrics-port 9400
+    lakeq ingest watch landsat --path-row 115/067 --request-payer --queue-url "$QUEUE"
     """
+    from lakeq.convert.select import places
     from lakeq.ingest import logs
     from lakeq.ingest.service import service
     from lakeq.ingest.worker import Pace
 
     logs.begin(log_level)
     options = options_of(tables, panel, no_panel, deleted, max_object)
-    work = service(connect(), dataset, options, sites=site, topics=topics)
+    work = service(
+        connect(),
+        dataset,
+        options,
+        places=places(site, path_rows),
+        topics=topics,
+        keep=None if keep is None else age(keep, "--expire-older-than"),
+    )
     pace = Pace(
         jobs=jobs,
         visibility_s=visibility,

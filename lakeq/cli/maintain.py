@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -20,13 +18,11 @@ from lakeq.cli.options import (
     spender_options,
 )
 from lakeq.cli.output import Style, listing, write
-from lakeq.cli.text import neutral_lines
-from lakeq.errors import BadLake, UsageError
+from lakeq.cli.text import age, neutral_lines
+from lakeq.errors import BadLake
 
 if TYPE_CHECKING:
     from lakeq.maintain import MaintenanceReport, TableUpkeep
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @click.command()
@@ -70,7 +66,7 @@ def maintain(
     lakeq maintain thousand_genomes --expire-older-than 30d --sweep
     lakeq maintain clinvar --repair
     """
-    age = None if expire_older_than is None else _age(expire_older_than)
+    older = None if expire_older_than is None else age(expire_older_than, "--expire-older-than")
     visible = sys.stderr.isatty() and not no_progress
     if repair:
         _repair(tables, dry_run=dry_run, visible=visible)
@@ -78,7 +74,7 @@ def maintain(
         done = connect().maintain(
             list(tables),
             compact=not no_compact,
-            expire_older_than=age,
+            expire_older_than=older,
             sweep=sweep,
             dry_run=dry_run,
             progress=bar,
@@ -101,14 +97,6 @@ def _repair(tables: tuple[str, ...], *, dry_run: bool, visible: bool) -> None:
     click.echo(neutral_lines(told(found)), err=True)
     if not found.sound and not dry_run:
         click.get_current_context().exit(BadLake.exit_code)
-
-
-def _age(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
-    if found is None:
-        hint = "write a number and m, h, d or w, such as 30d"
-        raise UsageError(f"not an age: {text!r}", "--expire-older-than", hint)
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def _print(done: MaintenanceReport) -> None:

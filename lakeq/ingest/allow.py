@@ -9,8 +9,8 @@ SNS is for a person to read: nothing is subscribed by what stands in a queue.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import translate
 from functools import cached_property
 from typing import Literal
@@ -57,14 +57,14 @@ class AllowList:
     """What is let in of the events of `datasets`.
 
     `topics` are the user's own, beside those of the catalog; a message without a topic (raw
-    delivery, EventBridge) is judged by its bucket and key alone. `only` leaves out what it does
-    not include by the templates of a dataset's keys, such as other sites. Buckets whose reader
-    pays are read only with `requester_pays`, since every message can then cost money.
+    delivery, EventBridge) is judged by its bucket and key alone. Unless `only` is empty, what none
+    of it includes by the templates of a dataset's keys is left, such as other sites. Buckets whose
+    reader pays are read only with `requester_pays`, since every message can then cost money.
     """
 
     datasets: Collection[Dataset]
     topics: Collection[str] = ()
-    only: Wanted = field(default_factory=Wanted)
+    only: Sequence[Wanted] = ()
     requester_pays: bool = False
 
     @cached_property
@@ -119,11 +119,8 @@ class AllowList:
         return Verdict("take", keys.dataset)
 
     def _is_wanted(self, uri: str, templates: Iterable[KeyTemplate]) -> bool:
-        if not self.only.values and self.only.start is None and self.only.end is None:
-            return True
-        return any(
-            self.only.includes(*told) for template in templates if (told := template.match(uri))
-        )
+        found = [told for template in templates if (told := template.match(uri))]
+        return not self.only or any(wish.includes(*told) for wish in self.only for told in found)
 
     @property
     def _names(self) -> str:

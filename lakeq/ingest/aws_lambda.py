@@ -267,7 +267,7 @@ def from_environment(environ: Mapping[str, str]) -> Function:
     allowed = AllowList(
         [dataset],
         topics=_list(environ.get("LAKEQ_INGEST_TOPICS", "")),
-        only=Wanted({name: _list(values) for name, _, values in only}),
+        only=[Wanted({name: _list(values) for name, _, values in only})] if only else (),
         requester_pays=bool(settings.s3.requester_pays),
     )
     lake, storage = IcebergLake(settings), Storage(settings)

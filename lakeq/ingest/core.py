@@ -130,6 +130,7 @@ class Ingester:
         self.options = options or Options()
         self.store = Store(lake.folder)
         self.counted = Counted()
+        self.on_commit: Callable[[], object] = lambda: None  # told of each commit
         self._account = account
         self._names = chosen(dataset, self.options.tables)
         self._queue: list[_Ready] = []
@@ -441,6 +442,7 @@ class Ingester:
                 for item in member.items:
                     item.outcome = item.outcome or outcome
             return
+        self.on_commit()
         if self._account is not None and batch.reports:
             self._account.committed(batch, time.perf_counter() - started)
 

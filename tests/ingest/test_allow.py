@@ -75,7 +75,7 @@ def test_s23_a_bucket_whose_reader_pays_is_read_only_when_that_was_agreed_to() -
 
 
 def test_sites_that_were_not_chosen_are_left_out() -> None:
-    allowed = AllowList([NEXRAD], only=Wanted.of({"site": ["KTLX"]}))
+    allowed = AllowList([NEXRAD], only=[Wanted.of({"site": ["KTLX"]})])
     assert allowed.judge(volume()).action == "take"
     assert allowed.judge(volume(VOLUME.replace("KTLX", "KFWS"))).cause == "not selected"
 
