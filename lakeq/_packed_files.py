@@ -9,14 +9,15 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from lakeq.snapshot import Bounds, DataFile, Footer, Leaf
 
+K = TypeVar("K", bound=Hashable)
 UNKNOWN_NULLS = 2**32 - 1
 NO_BOUND, NUMBER, REAL, TEXT, TRUTH = range(5)  # what the bounds of a chunk are
 ALL_NULL = 8  # added to the kind where all values are null
@@ -112,6 +113,15 @@ class PackedFiles(Sequence[DataFile]):
 
     def __repr__(self) -> str:
         return repr(tuple(self))
+
+    def contents(self) -> Iterator[tuple[str, tuple[tuple[str, int], ...]]]:
+        """The path of each file, and the objects whose rows it holds with the number of them."""
+        packed = self.packed
+        source_of, rows = packed.arrays["source_of"], packed.arrays["rows"]
+        for number in self.numbers:
+            source = packed.sources[source_of[number]]
+            inside = packed.members.get(number, ()) if source is None else ((source, rows[number]),)
+            yield packed.root + packed.paths[number], inside
 
     @property
     def size_bytes(self) -> int:
@@ -226,6 +236,27 @@ def pack(files: Sequence[DataFile]) -> tuple[dict[str, Any], list[bytes]]:
     return header, [*parts, _padded(packed.text_bytes)]
 
 
+def grown(files: Sequence[DataFile], added: Sequence[DataFile]) -> Sequence[DataFile]:
+    """`files` with `added` behind them; packed ones are packed again without a look at each."""
+    if not isinstance(files, PackedFiles) or files.numbers != range(len(files.packed.paths)):
+        return (*files, *added)
+    packer = Packer(files.packed)
+    for file in added:
+        packer.add(file)
+    return PackedFiles(packer.packed())
+
+
+def contents(files: Sequence[DataFile]) -> Iterator[tuple[str, tuple[tuple[str, int], ...]]]:
+    """The path of each file, and the objects whose rows it holds with the number of them."""
+    if isinstance(files, PackedFiles):
+        return files.contents()
+    return ((file.path, file.contents) for file in files)
+
+
+def _numbered(values: Sequence[K]) -> dict[K, int]:
+    return {value: number for number, value in enumerate(values)}
+
+
 def packed_of(files: Sequence[DataFile]) -> Packed:
     """The arrays of `files`; those of all files that were packed are taken as they are."""
     if isinstance(files, PackedFiles) and files.numbers == range(len(files.packed.paths)):
@@ -241,9 +272,9 @@ def _padded(data: bytes) -> bytes:
 
 
 class Packer:
-    """Collects files into arrays; `number_of` and its kin give the places of what is shared."""
+    """Collects files into arrays, behind those of `begun`, whose arrays are copied."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: Packed | None = None) -> None:
         self.arrays = {name: array(code) for name, code in zip(_NAMES, _CODES, strict=True)}
         self._paths: list[str] = []
         self._layouts: dict[tuple[Leaf, ...], int] = {}
@@ -252,6 +283,22 @@ class Packer:
         self._orders: dict[str, int] = {}
         self._members: dict[int, tuple[tuple[str, int], ...]] = {}
         self._texts: dict[str, int] = {}
+        if begun is not None:
+            self._begin(begun)
+
+    def _begin(self, packed: Packed) -> None:
+        for name, values in self.arrays.items():
+            values.frombytes(bytes(memoryview(packed.arrays[name])))  # type: ignore[arg-type]  # its view
+        self._paths = [packed.root + path for path in packed.paths]
+        self._layouts = _numbered(packed.layouts)
+        self._partitions = _numbered(packed.partitions)
+        self._sources = _numbered(packed.sources)
+        self._orders = _numbered(packed.orders)
+        self._members = dict(packed.members)
+        texts = packed.texts
+        while len(texts) > 1 and texts[-1] == texts[-2] == "":  # what fills the last eight bytes
+            texts = texts[:-1]
+        self._texts = _numbered(texts)
 
     def add(self, file: DataFile) -> None:
         """Append one file."""

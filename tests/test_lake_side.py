@@ -59,12 +59,20 @@ print([name for name in {HEAVY} if name in sys.modules])
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("commits", range(1, 6))
 def test_the_side_file_after_a_commit_equals_the_one_made_from_the_metadata(
-    iceberg: IcebergLake,
+    iceberg: IcebergLake, commits: int
 ) -> None:
-    put(iceberg, "s3://b/a", sites(1, 2))
-    put(iceberg, "s3://b/b", [*sites(3), *sites(4, contig="X")])
-    put(iceberg, "s3://b/a", sites(*range(100)))
+    """Of a new table, with files added to those that were packed, and with some replaced."""
+    told = [
+        ("s3://b/a", sites(1, 2)),
+        ("s3://b/b", [*sites(3), *sites(4, contig="X")]),
+        ("s3://b/c", sites(7, contig="MT")),
+        ("s3://b/a", sites(*range(100))),
+        ("s3://b/d", sites(8)),
+    ]
+    for uri, rows in told[:commits]:
+        put(iceberg, uri, rows)
     fast = iceberg.snapshot("made.sites")
     (iceberg.folder / "cache" / "made.sites" / "head.side").unlink()
     slow = iceberg.snapshot("made.sites")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from lakeq._packed_files import contents
 from lakeq.formats import Identity
 
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ class Things:
         prefix = f"{dataset.name}."
         names = [name for name in lake.tables() if name.startswith(prefix)]
         for name, snapshot in lake.read(names).items():
-            for file in snapshot.files:
-                for uri, rows in file.contents:
-                    self._add(identities.of(uri), uri, name.removeprefix(prefix), rows, file.path)
+            for path, inside in contents(snapshot.files):
+                for uri, rows in inside:
+                    self._add(identities.of(uri), uri, name.removeprefix(prefix), rows, path)
 
     def _add(self, identity: Identity | None, uri: str, table: str, rows: int, path: str) -> None:
         self.uris.setdefault(uri, set()).add(table)

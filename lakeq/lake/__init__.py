@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakeq._packed_files import PackedFiles
+from lakeq._packed_files import PackedFiles, contents
 from lakeq.errors import BadLake, LakeqError, NotFound, StorageUnavailable, UsageError
 from lakeq.lake.pointers import Pointers, Stamp, split
 from lakeq.lake.side import Side, SideFiles, from_milliseconds, milliseconds
@@ -542,7 +542,7 @@ class IcebergLake:
     def _contents(self, name: str, location: str) -> Contents | None:
         """The objects that each file of a table's state holds rows of, if a side file says so."""
         side = self._side_files.read(name, "head", location)
-        return None if side is None else {f.path: f.contents for f in side.snapshot.files}
+        return None if side is None else dict(contents(side.snapshot.files))
 
 
 def _without_sums(tables: Iterable[TableSnapshot]) -> Iterator[DataFile]:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from lakeq._packed_files import grown
 from lakeq.errors import BadLake, NotFound
 from lakeq.lake.commit import Staged, live_files, load_metadata, partition_values, source_in
 from lakeq.lake.inside import Inside, inside_of, read_inside, with_inside
@@ -75,7 +76,9 @@ def after_commit(staged: Staged, before: Sequence[DataFile], new: Mapping[str, N
 
     `before` are the files of the snapshot that the commit started from, `new` the added ones.
     """
-    kept = [file for file in before if file.path not in staged.removed]
+    kept = before
+    if staged.removed:
+        kept = [file for file in before if file.path not in staged.removed]
     new = {**new, **{file.path: file for file in staged.made}}
     added = [
         with_inside(file, inside_of(made.metadata, made.size_bytes, made.checksum))
@@ -85,8 +88,7 @@ def after_commit(staged: Staged, before: Sequence[DataFile], new: Mapping[str, N
     added.sort(key=lambda file: file.path.rpartition("/")[2])
     metadata = staged.metadata
     snapshot = _snapshot(staged.name, metadata, metadata.current_snapshot(), metadata.schema())
-    files = (*kept, *added)
-    return Side(_with(snapshot, files), history(metadata), log(metadata))
+    return Side(_with(snapshot, grown(kept, added)), history(metadata), log(metadata))
 
 
 def history(metadata: TableMetadata) -> tuple[SnapshotInfo, ...]:
