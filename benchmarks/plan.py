@@ -2,20 +2,23 @@
 
 Run: python benchmarks/plan.py [FILES]. It makes two tables of some MB in a temporary folder, asks
 each shape of query on a server of S3's protocol that counts what it sends, and prints the bytes
-that were predicted, read and sent, beside two estimators: sqlglot (the columns that the query
-names, times their bytes in all files) and the files of the partitions that it names. Then it plans
-over FILES (10,000) files, warm and cold, and runs queries into a limit to see how late they stop.
+that were predicted, read and sent, beside other estimators: sqlglot (the columns that the query
+names, times their bytes in all files), athena-cost-guard where it is installed, and the files of
+the partitions that the query names. Then it plans over FILES (10,000) files, warm and cold, on a
+disk and on S3, and runs queries into a limit to see how late they stop.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +32,17 @@ from lakeq.errors import LimitPassed  # noqa: E402
 from lakeq.lake.side import Side, SideFiles  # noqa: E402
 from lakeq.snapshot import Bounds, DataFile, Footer, Leaf, TableSnapshot  # noqa: E402
 from tests.support.counting_server import counting_server  # noqa: E402
-from tests.support.shapes import PARAMETERS, SHAPES, Shapes, dataset, make  # noqa: E402
+from tests.support.s3 import REGION, moto_server  # noqa: E402
+from tests.support.shapes import (  # noqa: E402
+    CONTIGS,
+    PARAMETERS,
+    ROWS_OF,
+    SHAPES,
+    Shapes,
+    dataset,
+    make,
+)
+from tests.test_storage import rclone  # noqa: E402
 
 MB = 1_000_000
 
@@ -70,14 +83,60 @@ def named_partitions(sql: str, shapes: Shapes) -> int:
     )
 
 
+@contextmanager
+def cost_guard(folder: Path) -> Iterator[Callable[[str], int | None]]:
+    """athena-cost-guard, where it is installed: Glue's partitions, footers' columns (on moto)."""
+    try:
+        from athena_cost_guard import estimate
+    except ImportError:
+        print("(athena-cost-guard is not installed: pip install 'athena-cost-guard[parquet]')\n")
+        yield lambda _sql: None
+        return
+    import boto3
+
+    with moto_server() as s3:
+        access = {
+            "endpoint_url": s3.endpoint_url,
+            "region_name": REGION,
+            "aws_access_key_id": "testkey",
+            "aws_secret_access_key": "testsecret",
+        }
+        glue, client = boto3.client("glue", **access), boto3.client("s3", **access)
+        client.create_bucket(Bucket="hive")
+        glue.create_database(DatabaseInput={"Name": "shapes"})
+        for name in ("sites", "labels"):
+            place = {"Location": f"s3://hive/{name}/", "InputFormat": "parquet"}
+            keys = [{"Name": "contig", "Type": "string"}]
+            table = {"Name": name, "StorageDescriptor": place, "PartitionKeys": keys}
+            glue.create_table(DatabaseName="shapes", TableInput=table)
+            for contig in CONTIGS:
+                key = f"{name}/contig={contig}/"
+                client.upload_file(
+                    str(folder / f"{name}-{contig}.parquet"), "hive", f"{key}part.parquet"
+                )
+                part = {"Values": [contig], "StorageDescriptor": {"Location": f"s3://hive/{key}"}}
+                glue.create_partition(DatabaseName="shapes", TableName=name, PartitionInput=part)
+
+        def asked(sql: str) -> int | None:
+            text = sql.replace("$contig", "'X'").replace("$pos", "12001")
+            try:
+                return estimate(
+                    text, glue_client=glue, s3_client=client, sample_columns=True, dialect="duckdb"
+                ).bytes_scanned
+            except Exception:  # noqa: BLE001  # whatever it raises, it has no estimate
+                return None
+
+        yield asked
+
+
 def shapes_table(folder: Path) -> None:
     (folder / "shapes").mkdir()
     shapes = make(folder / "shapes", "s3://shapes/", rows=40_000)
     heads = ("shape", "low", "high", "read", "sent", "width", "GETs said / made", "seconds")
-    print(f"| {' | '.join((*heads, 'sqlglot', 'files'))} |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     exact = inside = 0
-    with counting_server(folder) as server:
+    with counting_server(folder) as server, cost_guard(folder / "shapes") as guard:
+        print(f"| {' | '.join((*heads, 'sqlglot', 'cost-guard', 'files'))} |")
+        print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
         s3 = S3Settings(anon=True, endpoint_url=server.url, region="us-east-1")
         for name, sql in SHAPES.items():
             server.requests.clear()
@@ -98,13 +157,14 @@ def shapes_table(folder: Path) -> None:
                 f"| {server.sent:,} | {'exact' if plan.exact else f'{width:.1f}'} "
                 f"| {plan.high_requests} / {report.s3_requests} | {report.seconds:.2f} "
                 f"| {_off(named_columns(sql, shapes), server.sent)} "
+                f"| {_off(guard(sql), server.sent)} "
                 f"| {_off(named_partitions(sql, shapes), server.sent)} |"
             )
     print(f"\n{exact} of {len(SHAPES)} exact to the byte, {inside} within their interval")
 
 
-def _off(estimate: int, read: int) -> str:
-    return f"{estimate / read:.2f}" if read else "-"
+def _off(estimate: int | None, read: int) -> str:
+    return f"{estimate / read:.2f}" if read and estimate is not None else "-"
 
 
 def many_files(count: int) -> TableSnapshot:
@@ -192,48 +252,68 @@ def times(folder: Path, count: int) -> None:
 
 
 def cold(folder: Path, count: int) -> None:
-    """A plan over `count` real files without a side file: metadata, manifests and every footer.
+    """Plans over `count` real files without a side file: metadata, manifests and every footer.
 
-    The files are one file by many names, which no step of a plan can tell.
+    The files are one file by many names, which no step of a plan can tell. `sites` has 11 leaf
+    columns, `labels` 5; on S3 rclone serves them from the disk.
     """
+    print("\n| plan over files, no side file | s | CPU s | read MB | GETs |\n|---|--:|--:|--:|--:|")
+    for name in ("labels", "sites"):
+        _cold(folder / name, count, name, "", S3Settings())
+    bucket = folder / "served" / "cold"
+    bucket.mkdir(parents=True)
+    secret = {"AWS_ACCESS_KEY_ID": "testkey", "AWS_SECRET_ACCESS_KEY": "testsecret"}
+    os.environ |= secret
+    with rclone(bucket.parent, *secret.values()) as url:
+        s3 = S3Settings(endpoint_url=url, region="us-east-1")
+        _cold(folder / "s3", count, "labels", "s3://cold/warehouse", s3, bucket)
+
+
+def _cold(
+    folder: Path, count: int, name: str, warehouse: str, s3: S3Settings, bucket: Path | None = None
+) -> None:
+    from lakeq.lake import IcebergLake
+
+    settings = Settings(lake=folder, warehouse=warehouse, s3=s3)
+    table = replace(dataset().tables[name], partition_by=())
+    described = replace(dataset(), tables={name: table})
+    _fill(IcebergLake(settings), table, count, bucket)
+    shutil.rmtree(folder / "cache")
+    where = "on S3" if warehouse else "on a disk"
+    for step in (f"{table.qualified}, {count:,} files {where}, cold", "the next one, warm"):
+        wall, cpu = time.perf_counter(), time.process_time()
+        lake = IcebergLake(settings)
+        sql = f"select count(*) from {table.qualified} where pos > 50"
+        ready = query.prepare(sql, datasets={"shapes": described}, lake=lake, settings=settings)
+        ready.planner.close()
+        assert ready.plan.files_total == count
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        took = f"{lake.tally.bytes_read / MB:.1f} | {lake.tally.requests.gets:,}"
+        print(f"| {step} | {wall:.2f} | {cpu:.2f} | {took} |")
+
+
+def _fill(lake: object, table: object, count: int, bucket: Path | None) -> None:
+    """Commit one file `count` times, by names of its own."""
     import pyarrow as pa
 
-    from lakeq.lake import IcebergLake
     from lakeq.lake.commit import Change
 
-    described = dataset()
-    table = replace(described.tables["labels"], partition_by=())
-    described = replace(described, tables={"labels": table})
-    lake = IcebergLake(Settings(lake=folder))
     with lake.session() as session:
         writer = lake.writer(table, session)
         file = writer.open("s3://raw/0", (), 0)
         schema = pa.schema([field for field in writer.schema if not field.name.startswith("_")])
-        rows = [{"contig": "1", "pos": pos, "label": "benign", "weight": 1.0} for pos in range(100)]
+        rows = ROWS_OF[table.name]("1", 100)
         file.write(pa.RecordBatch.from_pylist(rows, schema=schema))
         first = file.close()
         files = [first]
         for number in range(1, count):
-            path = Path(first.path).with_name(f"{number:05d}-{number:016x}.parquet")
-            path.hardlink_to(first.path)
-            files.append(replace(first, path=str(path)))
-        change = Change(table, frozenset(), tuple(files))
-        lake.commit_all([change], session)
-    shutil.rmtree(folder / "cache")
-    sql = "select count(*) from shapes.labels where pos > 50"
-    print("\n| plan over files, no side file | s | CPU s |\n|---|--:|--:|")
-    for name in (f"{count:,} files, cold", "the next one, warm"):
-        wall, cpu = time.perf_counter(), time.process_time()
-        ready = query.prepare(
-            sql,
-            datasets={"shapes": described},
-            lake=IcebergLake(Settings(lake=folder)),
-            settings=Settings(lake=folder),
-        )
-        ready.planner.close()
-        assert ready.plan.files_total == count
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        print(f"| {name} | {wall:.2f} | {cpu:.2f} |")
+            name = f"{number:05d}-{number:016x}.parquet"
+            path = f"{first.path.rpartition('/')[0]}/{name}"
+            local = Path(path if bucket is None else bucket / path.removeprefix("s3://cold/"))
+            there = first.path if bucket is None else first.path.removeprefix("s3://cold/")
+            local.hardlink_to(there if bucket is None else bucket / there)
+            files.append(replace(first, path=path))
+        lake.commit_all([Change(table, frozenset(), tuple(files))], session)
 
 
 def limits(folder: Path) -> None:

@@ -137,6 +137,26 @@ def test_what_the_clock_says_prunes_nothing(local: Shapes, condition: str, files
     assert advised(local, f"select count(*) from shapes.sites where {condition}").files == files
 
 
+def test_a_plan_on_s3_tells_requests_egress_and_three_places(shapes: Shapes) -> None:
+    plan = advised(shapes, SHAPES["projection"])
+    lines = str(plan).splitlines()
+    assert lines[0].startswith(f"will read exactly {plan.high_bytes:,} bytes")
+    assert lines[1] == "4 of 4 files, 12 of 12 row groups"
+    requests, bill = f"{plan.high_requests} requests to S3", cost.dollars(plan.egress_usd)
+    assert lines[2].startswith(requests)
+    assert lines[2].endswith(f"; outside of its region {bill} more for the bytes")
+    assert [line[:16].strip() for line in lines[3:6]] == [
+        "DuckDB here",
+        "DuckDB in region",
+        "Athena",
+    ]
+
+
+def test_a_plan_that_reads_ends_of_small_files_twice_says_so(local: Shapes) -> None:
+    plan = replace(advised(local, SHAPES["projection"]), bytes_total=10)
+    assert str(plan).splitlines()[0].endswith("in the tables (the ends of small files twice)")
+
+
 @pytest.mark.parametrize("limits", [Limits(max_bytes=100_000), Limits(max_usd=Decimal("0.00001"))])
 def test_a_refused_query_reads_nothing(
     shapes: Shapes, server: CountingServer, limits: Limits

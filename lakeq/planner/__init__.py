@@ -147,10 +147,12 @@ class Plan:
         else:
             least, most = cost.size(self.low_bytes), cost.size(self.high_bytes)
             amount = f"between {self.low_bytes:,} and {self.high_bytes:,} bytes ({least} to {most})"
+        twice = " (the ends of small files twice)" if self.high_bytes > self.bytes_total else ""
         groups = f"{self.row_groups:,} of {self.row_groups_total:,} row groups"
         lines = [
-            f"will read {amount} of {cost.size(self.bytes_total)} in the tables",
+            f"will read {amount} of {cost.size(self.bytes_total)} in the tables{twice}",
             f"{self.files:,} of {self.files_total:,} files, {groups}",
+            *([self._requests()] if self.high_requests else []),
             *map(str, self.options),
             *([f"{NOT_ATHENA}{self.not_athena}"] if self.virtual else []),
             *([str(self.planning)] if self.planning is not None else []),
@@ -158,6 +160,13 @@ class Plan:
             *(f"cheaper, {each}" for each in self.cheaper),
         ]
         return "\n".join(lines)
+
+    def _requests(self) -> str:
+        """What S3 is asked and asks, for people."""
+        low, high = f"{self.low_requests:,}", f"{self.high_requests:,}"
+        count = high if low == high else f"{low} to {high}"
+        bill = f"{cost.dollars(self.s3_usd)}; outside of its region {cost.dollars(self.egress_usd)}"
+        return f"{count} requests to S3, {bill} more for the bytes"
 
     @property
     def options(self) -> tuple[Option, ...]:

@@ -165,6 +165,9 @@ def _labels(contig: str, rows: int) -> list[dict[str, object]]:
     ]
 
 
+ROWS_OF = {"sites": _sites, "labels": _labels}
+
+
 def _write(path: Path, columns: Mapping[str, str], rows: list[dict[str, object]]) -> None:
     ids = count(100)
     fields = [
