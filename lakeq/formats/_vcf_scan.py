@@ -251,7 +251,21 @@ def _samples(
     p = at
     for sample in range(cohort.samples):
         status, stop, called, event, narrow, ploidy = DONE, p, 0, False, False, 0
-        if place >= 0:
+        first = i64(buf[np.uint64(p)]) - ZERO
+        second = i64(buf[np.uint64(p + 2)]) - ZERO
+        between, after = buf[np.uint64(p + 1)], buf[np.uint64(p + 3)]
+        if (  # what nearly all calls of all files are: two alleles of one digit
+            place == 0
+            and (between == SLASH or between == BAR)
+            and (after == COLON or after == TAB)
+            and min(first, second) >= 0
+            and max(first, second) <= min(max(i64(lines.alts[row]), 1), 9)
+        ):
+            stop, called, event, narrow, ploidy = p + 3, 2, first + second > 0, True, 2
+            if event:
+                phased = i64(between == BAR) << 30
+                events.call[n] = (first + 1) | ((second + 1) << 14) | (2 << 28) | phased
+        elif place >= 0:
             status, stop, called, event, narrow, ploidy = _call(
                 buf, p, place, lines.alts[row], n, s, events, alleles
             )

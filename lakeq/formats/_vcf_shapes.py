@@ -126,7 +126,7 @@ def _value(text: U8, first: int, stop: int, h: Hash, words: bool) -> Hash:
             while q < stop and _CLASS[text[q]] == _DIGIT:
                 q += 1
             size = q - p
-            if size == 1 and c <= 49:  # 0 and 1 may be the value of a flag
+            if size == 1 and c <= 49 and q == stop and p == first + words:  # of a flag, it may be
                 h = _mixed(h, c)
             elif size < 10:
                 h = _mixed(h, 57)
@@ -146,7 +146,7 @@ def _value(text: U8, first: int, stop: int, h: Hash, words: bool) -> Hash:
                 q += 1
             if number:
                 for k in range(p, q):
-                    h = _mixed(h, text[k])
+                    h = _mixed(h, text[k] if _CLASS[text[k]] != _DIGIT else np.uint8(57))
             else:
                 h = _mixed(h, 97)
                 if q - p > 1:

@@ -149,7 +149,8 @@ def _info_rest(rows: BatchRows, keys: Collection[str]) -> pa.Array:
     bad = rows.unfit[[rows.facts.info_keys.index(key) for key in keys]]
     offsets = np.empty(rows.batch.rows + 1, np.int32)
     out = np.empty(int(np.maximum(text.size, 0).sum()) + 1, np.uint8)
-    kernels.rest_of_info(*text, np.frombuffer(bytearray(packed), np.uint8), ends, bad, offsets, out)
+    known, seen = np.frombuffer(bytearray(packed), np.uint8), np.empty(len(ends), bool)
+    kernels.rest_of_info(*text, known, ends, bad, seen, offsets, out)
     rest = Spans(out, offsets[:-1].astype(np.int64), np.diff(offsets))
     rest.size[rest.size == 0] = spans_of.ABSENT
     rest, _ = as_utf8(rest)

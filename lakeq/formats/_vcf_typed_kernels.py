@@ -188,14 +188,15 @@ def rest_of_info(
     keys: U8,
     key_end: I32,
     bad: Flags,
+    seen: Flags,
     offsets: I32,
     out: U8,
 ) -> None:
     """Write the INFO items of each line that no column holds, joined by semicolons.
 
-    Those are items of keys that are not among `keys`, repeats, and where bad[key, line].
+    Those are items of keys that are not among `keys`, repeats, and where bad[key, line]. `seen` is
+    room for one mark per key.
     """
-    seen = np.empty(key_end.size, np.bool_)
     n = 0
     for line in range(starts.size):
         offsets[line] = n
