@@ -79,7 +79,6 @@ def read(
     of other roles (samples) get no rows here. Memory is bounded by batch: calls wait in files of
     `context.temp_dir`. Raises `BadSource`, which names the line and the field.
     """
-    from lakeq.formats._vcf_entries import entries
     from lakeq.formats._vcf_select import open_text
 
     wanted = {role: t for role in ROLES for t in tables.values() if _role(t) == role}
@@ -92,14 +91,15 @@ def read(
     assembly = next(iter(wanted.values())).assembly or context.dataset.assembly
     text = open_text(source, context, assembly)
     check_assembly(text.header, assembly, source.uri)
-    if set(wanted) == {"entries"}:
-        yield from entries(text, wanted["entries"], assembly, context.notes)
-        return
-    with closing(ahead(_read(text, wanted, assembly, context))) as batches:
-        yield from batches
-    if "entries" in wanted:
-        again = open_text(source, context, assembly)
-        yield from entries(again, wanted["entries"], assembly, context.notes)
+    if set(wanted) != {"entries"}:
+        with closing(ahead(_read(text, wanted, assembly, context))) as batches:
+            yield from batches
+        if "entries" not in wanted:
+            return
+        text = open_text(source, context, assembly)
+    from lakeq.formats._vcf_entries import entries
+
+    yield from entries(text, wanted["entries"], assembly, context.notes)
 
 
 def _read(

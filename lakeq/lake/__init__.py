@@ -240,8 +240,7 @@ class IcebergLake:
         """
         from lakeq.lake.schema import arrow_schema
 
-        transaction = self._staging(self._files()).transaction(table)
-        return arrow_schema(transaction.table_metadata.schema(), table)
+        return arrow_schema(self._staging(self._files()).planned(table).schema(), table)
 
     def writer(self, table: Table, session: Session) -> TableWriter:
         """What makes the table's new data files; nothing names them before a commit does."""
@@ -249,7 +248,7 @@ class IcebergLake:
         from lakeq.lake.schema import arrow_schema
 
         files = self._files(session)
-        metadata = self._staging(files).transaction(table).table_metadata
+        metadata = self._staging(files).planned(table)
         schema = arrow_schema(metadata.schema(), table)
         return TableWriter(table, schema, metadata.location, files, session)
 

@@ -234,6 +234,12 @@ class StagingCatalog(NoopCatalog, MetastoreCatalog):
             {"metadata": metadata, "metadata-location": location}
         )
 
+    def planned(self, table: Table) -> TableMetadata:
+        """The metadata of the table as the catalog describes it, new or grown."""
+        if self.pointers.current(table.qualified) is None:
+            return self.new_table(table).metadata
+        return self.transaction(table).table_metadata
+
     def transaction(self, table: Table) -> Remembering:
         """A transaction that has the table as the catalog describes it, new or grown."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import threading
 from collections.abc import Generator
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from lakeq.errors import BadSource
 from lakeq.formats import _vcf_cell_columns as columns_of
 from lakeq.formats import _vcf_cells as cells_of
-from lakeq.formats._ahead import spread
+from lakeq.formats._ahead import ahead, spread
 from lakeq.formats._vcf_cell_columns import Cells
 from lakeq.formats._vcf_typed import TypedField
 from tests.support.vcf import memory, text
@@ -172,3 +173,11 @@ def test_a_format_that_is_not_utf8_is_refused_with_its_line() -> None:
     line = text(["1 1 . A C . . . GT:D\xff 0/1:7"], ["S1"]).replace("\xff".encode(), b"\xff")
     with pytest.raises(BadSource, match="not UTF-8"):
         own_tables(memory(line), ("entries",))
+
+
+def test_results_that_are_left_early_leave_no_threads() -> None:
+    before = threading.active_count()
+    made = spread(ahead(iter(range(1000))), lambda n: n, 2)
+    assert next(made) == 0
+    made.close()
+    assert threading.active_count() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import struct
 import tempfile
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from lakeq.formats._vcf_strict import deviations
 from lakeq.storage import SourceObject
 from tests.support import bcftools
 from tests.support.vcf import memory, text
-from tests.support.vcf_fields import own_dataset
+from tests.support.vcf_fields import own_dataset, own_tables
 
 SEED = 23
 FEW = 150  # of each kind here; 100,000 in the soak tests
@@ -162,6 +163,18 @@ def test_a_header_of_absurd_size_is_refused() -> None:
     data[5:9] = struct.pack("<I", 2**31)
     with pytest.raises(BadSource, match="a header that claims"):
         read(memory(bytes(data), "a.bcf"))
+
+
+def test_bcf_2_1_is_read_as_2_2_is() -> None:
+    """Version 2.1 numbers definitions by their order, without IDX."""
+    new = binary()
+    size = int.from_bytes(new[5:9], "little")
+    header = re.sub(rb",IDX=\d+", b"", new[9 : 9 + size])
+    old = b"BCF\x02\x01" + struct.pack("<I", len(header)) + header + new[9 + size :]
+    names = ("variants", "genotypes", "calls", "entries")
+    found = own_tables(memory(old, "a.bcf"), names)
+    assert found == own_tables(memory(new, "a.bcf"), names)
+    assert found["entries"].num_rows == 66
 
 
 def test_bcf_cut_anywhere_is_refused_with_its_record() -> None:

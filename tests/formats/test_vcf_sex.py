@@ -124,3 +124,18 @@ def test_other_contigs_and_calls_of_three_alleles_have_no_counts_by_sex() -> Non
 def test_without_a_panel_calls_count_as_they_are_written() -> None:
     ((_, ac, an, *found),) = counted([line("X", NON_PAR, " ".join(["1/1 0/1"] * 4))], {})
     assert found[:2] == [ac, an]
+
+
+def test_the_30x_catalog_counts_a_man_once_on_x_however_he_is_written() -> None:
+    dataset = catalog.load().dataset("thousand_genomes_30x")
+    tables = {"variants": dataset.tables["variants"]}
+    found = []
+    for man in ("1/1", "1"):
+        lines = [line("chrX", NON_PAR, f"{man} 0/1 0 0/0 {man} 1/1 0 0/0")]
+        with tempfile.TemporaryDirectory() as folder:
+            women = {n: replace(s, sex=s.sex or "female") for n, s in SAMPLES.items()}
+            context = ReadContext(dataset, Path(folder), women)
+            (batch,) = vcf.read(memory(text(lines, NAMES)), tables, context)
+        (row,) = batch.rows.to_pylist()
+        found.append(tuple(row[name] for name in COUNTS))
+    assert found == [(5, 12, 5 / 12)] * 2
