@@ -364,6 +364,8 @@ def _serve(loop: asyncio.AbstractEventLoop, front: int, port: int) -> None:
             while data := await source.read(1 << 18):
                 if delay:  # a GET is one piece
                     await asyncio.sleep(delay)
+                elif b"\r\nContent-Range:" in data:  # rclone says 200, which GDAL takes for all
+                    data = data.replace(b"HTTP/1.1 200 OK", b"HTTP/1.1 206 Partial Content", 1)
                 sink.write(data)
                 await sink.drain()
         finally:

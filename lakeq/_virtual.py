@@ -260,13 +260,13 @@ def _plain(column: Any) -> Any:
     """Python values; of whole numbers in lists arrays, without pandas, which Arrow would import."""
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     if not pa.types.is_list(column.type) or not pa.types.is_integer(column.type.value_type):
         return column.to_pylist()
     flat = column.combine_chunks()
-    values = pc.cast(flat.values, pa.int64())
-    whole = np.frombuffer(values.buffers()[1], np.int64)[values.offset :]
+    values = flat.values
+    numbers = np.frombuffer(values.buffers()[1], f"<i{values.type.bit_width // 8}")
+    whole = numbers[values.offset :].astype(np.int64)
     offsets = np.frombuffer(flat.buffers()[1], np.int32)[flat.offset :][: len(flat) + 1]
     return [whole[start:end] for start, end in pairwise(offsets.tolist())]
 
@@ -276,11 +276,17 @@ def _rows_of(side: Side, columns: Sequence[Sequence[Any]]) -> Iterator[Domains]:
     numbers = [[_number(value) for value in column] for column in columns]
     rows = [row for row in zip(*numbers, strict=True) if None not in row]
     if len(rows) <= MAX_ROWS:
+        made: dict[Any, Domain] = {}  # rows share values, and there may be thousands
+        places: dict[str, list[int]] = {}
+        for place, bound in enumerate(side.bounds):
+            places.setdefault(bound.column, []).append(place)
         for row in rows:
             found: dict[str, Domain] = {}
-            for bound, value in zip(side.bounds, row, strict=True):
-                one = _domain(bound, (value,))
-                found[bound.column] = found.get(bound.column, ANYTHING).both(one)
+            for column, own in places.items():
+                key = column, *(row[place] for place in own)
+                if key not in made:
+                    made[key] = _meeting(side.bounds, own, row)
+                found[column] = made[key]
             if not any(domain.empty for domain in found.values()):
                 yield found
         return
@@ -289,6 +295,17 @@ def _rows_of(side: Side, columns: Sequence[Sequence[Any]]) -> Iterator[Domains]:
         one = _domain(bound, values)
         found[bound.column] = found.get(bound.column, ANYTHING).both(one)
     yield found
+
+
+def _meeting(bounds: Sequence[Bound], own: Sequence[int], row: Sequence[Any]) -> Domain:
+    """What several bounds of one column leave it in a row."""
+    lows = [row[place] for place in own if bounds[place].kind == "low"]
+    highs = [row[place] for place in own if bounds[place].kind == "high"]
+    found = Domain(max(lows, default=None), min(highs, default=None))
+    for place in own:
+        if bounds[place].kind == "value":
+            found = found.both(Domain(values=frozenset((row[place],))))
+    return found
 
 
 def _domain(bound: Bound, values: Sequence[Any]) -> Domain:

@@ -105,6 +105,8 @@ class Selection:
 def _either(domains: Sequence[Domain]) -> Domain:
     if not domains:
         return Domain(values=frozenset())
+    if any(domain.anything for domain in domains):
+        return ANYTHING
     if all(domain.values is not None for domain in domains):
         return Domain(values=frozenset(v for d in domains for v in d.values or ()))
     found = domains[0]

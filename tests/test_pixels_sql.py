@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 import shapely
+import shapely.affinity
 from pyproj import Transformer
 from rasterio.warp import transform, transform_bounds
 from shapely.ops import transform as moved
@@ -254,6 +255,67 @@ def test_zonal_statistics_equal_shapely_and_are_near_exactextract(
             found = weighed["properties"]  # parts of pixels count there
             assert row["clear_pixels"] == pytest.approx(found["count"], rel=0.05)
             assert row["ndvi_mean"] == pytest.approx(found["mean"], abs=0.02)
+
+
+def collected(shapes: dict[str, Any]) -> str:
+    features = [
+        {"type": "Feature", "properties": {"name": n}, "geometry": shapely.geometry.mapping(shape)}
+        for n, shape in shapes.items()
+    ]
+    return json.dumps({"type": "FeatureCollection", "features": features})
+
+
+def test_zones_on_the_map_equal_shapely(lake: Lake, made: list[Scene]) -> None:
+    """Holes, several parts, zones that overlap, zones outside, and many random ones."""
+    truth = Truth(made[0])
+    epsg = truth.file["crs"].to_epsg()
+    to_map = Transformer.from_crs(4326, epsg, always_xy=True).transform
+    shapes = {name: moved(to_map, shape) for name, shape in zones(made).items()}
+    shapes["over"] = shapely.affinity.translate(shapes["star"], 111.7, -47.3)
+    shapes["outside"] = shapely.box(0.5, 0.5, 900.5, 900.5)
+    chance = np.random.default_rng(5)
+    west, east, south, north = truth.x.min(), truth.x.max(), truth.y.min(), truth.y.max()
+    for n in range(12):
+        x, y = chance.uniform(west, east), chance.uniform(south, north)
+        turn = np.sort(chance.uniform(0, 2 * np.pi, 9))
+        far = chance.uniform(30, 900, 9)
+        corners = np.column_stack([x + far * np.cos(turn), y + far * np.sin(turn)])
+        shapes[f"random{n}"] = shapely.Polygon(corners)
+    result = lake.sql(
+        "@zonal_statistics_on_map", {"zones": collected(shapes), "epsg": str(epsg), **SPAN}
+    )
+    by = {(row["zone"], row["product_id"]): row for row in result.arrow().to_pylist()}
+    for scene in made:
+        truth = Truth(scene)
+        ndvi = np.where(truth.clear, truth.ndvi, np.nan)
+        for name, shape in shapes.items():
+            inside = shapely.contains_xy(shape, truth.x, truth.y)
+            row = by.pop((name, scene.product_id), None)
+            assert (row or {"pixels": 0})["pixels"] == inside.sum()
+            values = ndvi[inside][~np.isnan(ndvi[inside])]
+            if row is not None and values.size:
+                assert row["clear_pixels"] == values.size
+                assert row["ndvi_mean"] == pytest.approx(values.mean(), abs=1e-9)
+                assert row["ndvi_stddev"] == pytest.approx(values.std(), abs=1e-9)
+                found = row["ndvi_min"], row["ndvi_max"]
+                assert found == pytest.approx((values.min(), values.max()))
+    assert not by
+
+
+def test_zones_that_share_an_edge_through_pixels_share_no_pixel(
+    lake: Lake, made: list[Scene]
+) -> None:
+    truth = Truth(made[0])
+    x, y = truth.x[20, 30], truth.y[20, 30]  # the middle of a pixel
+    parts = {
+        f"{n}{m}": shapely.box(x + 300 * n, y - 300 * m, x + 300 * (n + 1), y - 300 * (m + 1))
+        for n in range(3)
+        for m in range(3)
+    }
+    epsg = str(truth.file["crs"].to_epsg())
+    rows = asked(lake, "zonal_statistics_on_map", zones=collected(parts), epsg=epsg, **SPAN)
+    counts = [row["pixels"] for row in rows if row["product_id"] == made[0].product_id]
+    assert counts == [100] * 9
 
 
 def test_a_point_reads_the_tiles_that_it_lies_in(lake: Lake, made: list[Scene]) -> None:

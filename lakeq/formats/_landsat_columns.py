@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,22 @@ def array(columns: Sequence[Column], kind: pa.DataType) -> pa.Array:
         count = len(values)
         assert values.itemsize * 8 == kind.bit_width
     return pa.Array.from_buffers(kind, count, [valid, pa.py_buffer(values)], nulls)
+
+
+def repeated(value: object, kind: pa.DataType, count: int) -> pa.Array:
+    """`value` in `count` rows: a text as a dictionary of one word, None as NULL."""
+    import pyarrow as pa
+
+    if value is None:
+        return pa.nulls(count, kind)
+    if isinstance(value, str):
+        numbers = array([(np.zeros(count, np.int32), None)], pa.int32())
+        return pa.DictionaryArray.from_arrays(numbers, texts([value]))
+    if isinstance(value, datetime):
+        value = (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    width = kind.bit_width // 8
+    dtype = f"f{width}" if pa.types.is_floating(kind) else f"i{width}"
+    return array([(np.full(count, value, dtype), None)], kind)
 
 
 def texts(values: Sequence[str]) -> pa.Array:

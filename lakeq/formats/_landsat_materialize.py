@@ -28,14 +28,16 @@ def rows_of(table: Table, index: pa.Table, context: ReadContext) -> Iterator[pa.
     import pyarrow as pa
 
     from lakeq import types
+    from lakeq.formats._landsat_columns import repeated
 
     names = [column.name for column in table.columns]
     present = set(index["band"].to_pylist()) | (set(names) - _bands(table))
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("tile_index", index)
 
         def ask(sql: str) -> Mapping[str, Any]:
+            # The capsule of a stream, which is read once: of tables DuckDB imports pandas.
+            connection.register("tile_index", index.to_reader().__arrow_c_stream__())
             found = connection.execute(sql).to_arrow_table()
             return {name: found[name].to_pylist() for name in found.column_names}
 
@@ -46,13 +48,18 @@ def rows_of(table: Table, index: pa.Table, context: ReadContext) -> Iterator[pa.
         threads = os.cpu_count() or 1
         rows = PixelRows(table, Wanted(columns, Selection(), ask, pinned, threads))
     schema = types.arrow_schema(table)
-    same = {part.name: pa.scalar(rows.constants.get(part.name), part.type) for part in schema}
+    same: dict[str, pa.Array] = {}  # columns with one value, or NULL alone, as long as any batch
     for batch in rows.batches():
-        arrays = [
-            batch[part.name] if part.name in batch.schema.names
-            else pa.repeat(same[part.name], batch.num_rows)
-            for part in schema
-        ]  # fmt: skip
+        count = batch.num_rows
+        arrays = []
+        for part in schema:
+            if part.name in batch.schema.names:
+                arrays.append(batch[part.name])
+                continue
+            known = same.get(part.name)
+            if known is None or len(known) < count:
+                known = same[part.name] = repeated(rows.constants.get(part.name), part.type, count)
+            arrays.append(known[:count])
         yield pa.RecordBatch.from_arrays(arrays, names=schema.names)
 
 

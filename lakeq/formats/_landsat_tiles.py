@@ -14,6 +14,7 @@ import numpy as np
 
 from lakeq.errors import BadSource
 from lakeq.formats import _tiff_header
+from lakeq.formats._arrow_values import array_of
 from lakeq.formats._landsat_bands import PAN, band, radsat_bit
 
 if TYPE_CHECKING:
@@ -161,10 +162,21 @@ def _batch(
     made = []
     for part in schema:
         if part.name in columns:
-            made.append(pa.array(columns[part.name], part.type))
+            made.append(_array(columns[part.name], part.type))
         else:
-            made.append(pa.repeat(pa.scalar(same[part.name], part.type), count))
+            made.append(array_of([same[part.name]] * count, part.type))
     return pa.RecordBatch.from_arrays(made, schema=schema)
+
+
+def _array(values: Any, kind: pa.DataType) -> pa.Array:
+    """Numbers or texts of numpy as Arrow has them."""
+    import pyarrow as pa
+
+    if values.dtype == object:
+        return array_of(values.tolist(), kind)
+    dtype = f"{'f' if pa.types.is_floating(kind) else 'i'}{kind.bit_width // 8}"
+    numbers = np.ascontiguousarray(values, dtype)
+    return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])
 
 
 def _columns(image: Image) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lakeq.errors import BadSource
+from lakeq.formats._arrow_values import array_of
 from lakeq.formats._landsat_names import is_mtl, of_object
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _batch(table: Table, year: int, rows: Sequence[Mapping[str, Any]]) -> TableB
     from lakeq.formats import TableBatch
 
     schema = types.arrow_schema(table)
-    columns = [pa.array([row.get(part.name) for row in rows], part.type) for part in schema]
+    columns = [array_of([row.get(part.name) for row in rows], part.type) for part in schema]
     batch = pa.RecordBatch.from_arrays(columns, schema=schema)
     order = [(name, "ascending") for name in table.sort_by]
     return TableBatch(table.name, (str(year),), batch.sort_by(order) if order else batch)

@@ -153,6 +153,61 @@ def differences(values: Numbers, narrow: int, aligned: int, block: I64, out: U8)
     return at
 
 
+@kernel
+def narrow_differences(values: I32, steps: I32, out: U8) -> int:
+    """The bytes of `differences` for 32-bit columns, a third of the work; `steps` is a block."""
+    n = values.size
+    mini_size = DELTA_BLOCK // DELTA_MINIBLOCKS
+    at = put_varint(out, 0, DELTA_BLOCK)
+    at = put_varint(out, at, DELTA_MINIBLOCKS)
+    at = put_varint(out, at, n)
+    first = i64(values[0]) if n else i64(0)
+    at = put_varint(out, at, (first << 1) ^ (first >> 63))
+    start = i64(1)
+    while start < n:
+        count = min(i64(DELTA_BLOCK), n - start)
+        least = np.int32(2147483647)
+        here, before = values[start : start + count], values[start - 1 : start - 1 + count]
+        for k in range(count):
+            step = np.int32(here[k]) - np.int32(before[k])
+            steps[k] = step
+        for k in range(count):
+            least = min(least, np.int32(steps[k]))
+        whole = i64(least)
+        at = put_varint(out, at, (whole << 1) ^ (whole >> 63))
+        widths = at
+        at += DELTA_MINIBLOCKS
+        for mini in range(DELTA_MINIBLOCKS):
+            low = mini * mini_size
+            high = min(low + mini_size, count)
+            every = np.uint32(0)
+            for k in range(low, high):
+                every |= np.uint32(np.uint32(steps[k]) - np.uint32(least))
+            width = i64(0)
+            while width < 32 and (every >> np.uint32(width)) != np.uint32(0):
+                width += 1
+            out[widths + mini] = np.uint8(width)
+            if high <= low or width == 0:
+                continue
+            held = np.uint64(0)
+            bits = i64(0)
+            for k in range(low, low + mini_size):
+                if k < high:
+                    rest = np.uint32(np.uint32(steps[k]) - np.uint32(least))
+                    held |= np.uint64(rest) << np.uint64(bits)
+                bits += width
+                if bits >= 32:
+                    out[at] = np.uint8(held)
+                    out[at + 1] = np.uint8(held >> np.uint64(8))
+                    out[at + 2] = np.uint8(held >> np.uint64(16))
+                    out[at + 3] = np.uint8(held >> np.uint64(24))
+                    held >>= np.uint64(32)
+                    bits -= 32
+                    at += 4
+        start += count
+    return at
+
+
 @part
 def _pack_miniblock(
     block: I64,
@@ -333,6 +388,9 @@ def difference_bytes(
 ) -> bytes:
     """The bytes of `differences`, in blocks of `block` numbers."""
     blocks = values.size // block + 2
+    if narrow and not aligned and block == DELTA_BLOCK and values.dtype == np.int32:
+        out = np.empty(blocks * (block * 4 + 16) + _OVERHEAD_BYTES, np.uint8)
+        return out[: narrow_differences(values, np.empty(block, np.int32), out)].tobytes()
     out = np.empty(blocks * (block * 8 + 16) + _OVERHEAD_BYTES, np.uint8)
     room = np.empty(block, np.int64)
     return out[: differences(values, int(narrow), int(aligned), room, out)].tobytes()
