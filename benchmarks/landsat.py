@@ -1,6 +1,6 @@
-"""Pixels of Landsat scenes: lakeq's virtual tables beside rasterio, rio-tiler, odc-stac, stackstac.
+"""Pixels of Landsat scenes: lakeq's virtual tables beside other readers of the same files.
 
-    python benchmarks/landsat.py SCENE_FOLDER [--series FOLDER] [--rounds 5] [--s3] [--only NAME]
+    python benchmarks/landsat.py SCENE_FOLDER --series FOLDER --s3 --materialize [--rounds 5]
 
 Scenes are those of make_landsat_scene.py: a folder a scene with MTL.json and STAC item. Tasks, each
 a whole question from open files to the number: the NDVI mean of a box of 900 x 1,100 pixels; that
@@ -8,7 +8,9 @@ of the full scene; 100 points; 100 points on every date of a series, three bands
 means of NDVI over 50 polygons with the clear flag of the quality band. Each contender answers in a
 process of its own, once unmeasured and then in rounds; figures are medians, RSS the peak. With --s3
 the box and the points are asked again of an S3 server (rclone) behind a proxy that holds every
-request back for 30 ms.
+request back for 30 ms. Indexing and --materialize are timed in processes of their own. At the end
+each aim stands beside what was measured. Contenders that are not installed are named and left out;
+sedonadb's zones are means of one band without the quality band.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ Work = Callable[[], Any]
 class Place:
     """Where the scenes of a run lie: on disk, or on the endpoint."""
 
-    def __init__(self, scene: Path, series: Path | None, endpoint: str) -> None:
-        self.local, self.endpoint = scene, endpoint
+    def __init__(self, scene: Path, series: Path | None, endpoint: str, lake: str = "") -> None:
+        self.local, self.endpoint, self.lake = scene, endpoint, lake
         self.series = sorted(p for p in series.iterdir() if p.is_dir()) if series else [scene]
 
     def file(self, name: str, scene: Path | None = None) -> str:
@@ -92,20 +93,22 @@ def polygons(scene: Path) -> list[list[tuple[float, float]]]:
 # lakeq
 
 
-def lakeq_work(task: str, place: Place) -> Work:
+def connected(place: Place, kind: str = "") -> Any:
+    """A lake of the scene, or of another `kind`: dates of a series share its product."""
     import lakeq
 
     settings: dict[str, Any] = {}
     if place.endpoint:
         settings = {"s3_endpoint_url": place.endpoint, "s3_anon": False}
-    lake = lakeq.connect(tempfile.mkdtemp(prefix="lakeq-bench-"), **settings)
-    scenes = place.series if task == "series" else [place.local]
-    lake.ingest("landsat", [place.mtl(scene) for scene in scenes])
-    query = lakeq_query(task, place)
-    where = f"product_id = '{place.local.name}'"
+    return lakeq.connect(f"{place.lake}{kind}", **settings)
+
+
+def lakeq_work(task: str, place: Place) -> Work:
+    lake = connected(place, "-series" if task == "series" else "")
+    query, values = lakeq_query(task, place)
 
     def ask() -> Any:
-        result = lake.sql(query.replace("{where}", where))
+        result = lake.sql(query, values)
         rows = result.rows()
         report = result.report
         ask.read = report.bytes_scanned  # type: ignore[attr-defined]
@@ -115,43 +118,79 @@ def lakeq_work(task: str, place: Place) -> Work:
     return ask
 
 
-def lakeq_query(task: str, place: Place) -> str:
+def index_work(place: Place) -> dict[str, Any]:
+    """Index the scene in a session that has indexed before; the series, where there is one."""
+    connected(place, "-warm").ingest("landsat", [place.mtl(place.local)])
+    lake = connected(place)
+    wall, cpu = time.perf_counter(), time.process_time()
+    lake.ingest("landsat", [place.mtl(place.local)])
+    took = time.perf_counter() - wall, time.process_time() - cpu
+    if place.series != [place.local]:
+        connected(place, "-series").ingest("landsat", [place.mtl(each) for each in place.series])
+    return {"wall": took[0], "cpu": took[1], "mb": _peak_mb()}
+
+
+def materialize_work(place: Place) -> dict[str, Any]:
+    """Write the scene's pixels to a lake, and how that compares with its images."""
+    lake = connected(place)
+    wall, cpu = time.perf_counter(), time.process_time()
+    lake.ingest("landsat", [place.mtl(place.local)], materialize=["pixels"])
+    took = time.perf_counter() - wall, time.process_time() - cpu
+    files = Path(place.lake).rglob("pixels/data/**/*.parquet")
+    written = sum(file.stat().st_size for file in files) / 1e6
+    images = lake.sql("select sum(byte_length) from landsat.tiles where level = 0").rows()[0][0]
+    return {"wall": took[0], "cpu": took[1], "mb": _peak_mb(), "written": written,
+            "images": int(images) / 1e6}  # fmt: skip
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def lakeq_query(task: str, place: Place) -> tuple[str, dict[str, object]]:
     ndvi = "(nir08 - red) * 2.75e-5 / ((nir08 + red) * 2.75e-5 - 0.4)"  # as the peers do
-    valid = "red > 0 and nir08 > 0"
+    valid = "product_id = $product and red > 0 and nir08 > 0"
+    given: dict[str, object] = {"product": place.local.name}
     if task == "box":
         return (
-            f"select avg({ndvi}) from landsat.pixels where {{where}} and {valid} "
+            f"select avg({ndvi}) from landsat.pixels where {valid} "
             f"and line between {TOP} and {TOP + HEIGHT - 1} "
             f"and sample between {LEFT} and {LEFT + WIDTH - 1}"
-        )
+        ), given
     if task == "full":
-        return f"select avg({ndvi}) from landsat.pixels where {{where}} and {valid}"
-    scene = place.series[0] if task == "series" else place.local
-    near = "v.x > p.px - 15 and v.x <= p.px + 15 and v.y >= p.py - 15 and v.y < p.py + 15"
+        return f"select avg({ndvi}) from landsat.pixels where {valid}", given
     if task in ("points", "series"):
+        near = "v.x > p.px - 15 and v.x <= p.px + 15 and v.y >= p.py - 15 and v.y < p.py + 15"
+        scene = place.series[0] if task == "series" else place.local
         values = ", ".join(map(str, places(scene, 100)))
         columns = "v.red" if task == "points" else "median(v.red), median(v.nir08), median(v.green)"
+        some = " and product_id = $product" if task == "points" else ""
         group = " group by p.id" if task == "series" else ""
         return (
             f"with p(id, px, py) as (values {values}) select p.id, {columns} from p "
-            f"join landsat.pixels v on {near}{group} order by p.id"
-        )
-    edges, boxes = [], []
-    for n, ring in enumerate(polygons(scene)):
-        xs, ys = [x for x, _ in ring], [y for _, y in ring]
-        boxes.append((n, min(xs), max(xs), min(ys), max(ys)))
-        edges += [(n, *a, *b) for a, b in pairwise(ring)]
+            f"join landsat.pixels v on {near}{some}{group} order by p.id"
+        ), given if some else {}
+    # As @zonal_statistics_on_map: lines of pixels are cut where they cross edges.
+    rings = [[list(map(list, ring))] for ring in polygons(place.local)]
     return (
-        f"with box(id, x0, x1, y0, y1) as (values {', '.join(map(str, boxes))}), "
-        f'edge(id, ax, ay, bx, "by") as (values {", ".join(map(str, edges))}), '
-        f"near as (select box.id, v.x, v.y, {ndvi} n from box join landsat.pixels v "
-        f"on v.x between x0 and x1 and v.y between y0 and y1 "
-        f"where {{where}} and {valid} and v.qa_pixel & 63 = 0), "
-        "inside as (select near.id, x, y, any_value(n) n from near join edge on near.id = edge.id "
-        'and (ay > y) <> ("by" > y) and x < (bx - ax) * (y - ay) / ("by" - ay) + ax '
-        "group by near.id, x, y having count(*) % 2 = 1) "
-        "select id, avg(n), count(*) from inside group by id order by id"
-    )
+        "with grid as (select max(y_origin) as y_0, max(y_step) as d from landsat.tiles "
+        "where product_id = $product and band = 'red' and level = 0), shapes as (select "
+        "generate_subscripts(z, 1) as id, unnest(z) as rings "
+        "from (select from_json($zones, '[[[[\"DOUBLE\"]]]]') as z)), "
+        "rings as (select id, unnest(rings) as ring from shapes), "
+        "corners as (select id, ring, unnest(range(1, len(ring))) as k from rings), edges as "
+        "(select id, ring[k][1] ax, ring[k][2] ay, ring[k + 1][1] bx, ring[k + 1][2] b_y "
+        "from corners), lines as (select *, unnest(range(cast(floor((greatest(ay, b_y) - y_0) / d "
+        "- 0.5) as bigint), cast(ceil((least(ay, b_y) - y_0) / d - 0.5) as bigint) + 1)) as line "
+        "from edges, grid), places as (select *, y_0 + d * (line + 0.5) as y from lines), "
+        "cuts as (select id, line, list_sort(list((bx - ax) * (y - ay) / (b_y - ay) + ax)) as cut "
+        "from places where (ay > y) <> (b_y > y) group by id, line), spans as (select id, line, "
+        "cut[k] as west, cut[k + 1] as east "
+        "from (select *, unnest(range(1, len(cut), 2)) as k from cuts)) "
+        f"select id, avg({ndvi}), count(*) from spans join landsat.pixels v on v.line = spans.line "
+        f"and v.x >= west and v.x < east where {valid} and v.qa_pixel & 63 = 0 "
+        "group by id order by id"
+    ), {**given, "zones": json.dumps(rings)}
 
 
 # Peers
@@ -305,12 +344,94 @@ def stackstac_work(task: str, place: Place) -> Work:
     return ask
 
 
+def async_geotiff_work(task: str, place: Place) -> Work:
+    from async_geotiff import GeoTIFF, Window
+    from obstore.store import LocalStore, S3Store
+
+    name = place.local.name
+    store: Any = LocalStore(str(place.local.parent))
+    if place.endpoint:
+        store = S3Store(
+            BUCKET, endpoint=place.endpoint, access_key_id="key", secret_access_key="secret",
+            region="us-east-1", virtual_hosted_style_request=False,
+            client_options={"allow_http": True},
+        )  # fmt: skip
+    points = places(place.local, 100)
+
+    async def read(band: str) -> Any:
+        file = await GeoTIFF.open(f"{name}/{name}_{band}.TIF", store=store)
+        if task == "full":
+            return (await file.read()).data[0]
+        if task == "points":
+            back = ~file.transform
+            found = [tuple(int(v) for v in back * (x, y)) for _, x, y in points]
+            wins = [Window(col_off=c, row_off=r, width=1, height=1) for c, r in found]
+            got = await asyncio.gather(*(file.read(window=win) for win in wins))
+            return [int(each.data[0, 0, 0]) for each in got]
+        box = Window(col_off=LEFT, row_off=TOP, width=WIDTH, height=HEIGHT)
+        return (await file.read(window=box)).data[0]
+
+    async def answer() -> Any:
+        if task == "points":
+            return await read(RED)
+        return _ndvi(*await asyncio.gather(read(RED), read(NIR)))
+
+    return lambda: asyncio.run(answer())
+
+
+def xarray_sql_work(task: str, place: Place) -> Work:
+    import rioxarray
+    import xarray as xr
+    import xarray_sql as xql
+
+    del task
+    names = {"red": RED, "nir": NIR}
+    ndvi = "(nir - red) * 2.75e-5 / ((nir + red) * 2.75e-5 - 0.4)"
+    wide = "select cast(red as double) as red, cast(nir as double) as nir from scene"
+    query = f"select avg({ndvi}) from ({wide}) as s where red > 0 and nir > 0"
+
+    def ask() -> Any:
+        bands = {
+            name: rioxarray.open_rasterio(place.file(file), chunks={"y": 512}).isel(band=0)
+            for name, file in names.items()
+        }
+        scene = xr.Dataset(bands).drop_vars(["band", "spatial_ref"])
+        context = xql.Context()
+        context.from_dataset("scene", scene, chunks={"y": 512, "x": scene.sizes["x"]})
+        return context.sql(query).to_pandas().iloc[0, 0]
+
+    return ask
+
+
+def sedonadb_work(task: str, place: Place) -> Work:
+    import pyarrow as pa
+    import sedonadb
+
+    del task
+    rings = [", ".join(f"{x} {y}" for x, y in ring) for ring in polygons(place.local)]
+    rows = ", ".join(f"({n}, 'POLYGON(({ring}))')" for n, ring in enumerate(rings))
+    raster = f"RS_FromPath('{place.file(RED)}')"
+
+    def ask() -> Any:
+        shape = "ST_SetSRID(ST_GeomFromText(wkt), 32610)"
+        query = (
+            f"select id, RS_ZonalStats({raster}, {shape}, 1, 'mean') as mean "
+            f"from (values {rows}) as t(id, wkt) order by id"
+        )
+        return pa.table(sedonadb.connect().sql(query)).to_pylist()
+
+    return ask
+
+
 CONTENDERS: dict[str, tuple[Callable[[str, Place], Work], tuple[str, ...]]] = {
     "lakeq": (lakeq_work, ("box", "full", "points", "series", "zones")),
     "rasterio": (rasterio_work, ("box", "full", "points", "series", "zones")),
     "rio-tiler": (rio_tiler_work, ("box", "points")),
     "odc-stac": (odc_work, ("box", "full")),
     "stackstac": (stackstac_work, ("box", "full")),
+    "async-geotiff": (async_geotiff_work, ("box", "full", "points")),
+    "xarray-sql": (xarray_sql_work, ("full",)),
+    "sedonadb": (sedonadb_work, ("zones",)),
 }
 
 
@@ -324,7 +445,7 @@ def measure(name: str, task: str, place: Place, rounds: int) -> dict[str, Any]:
         work()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    peak = _peak_mb()
     return {
         "wall": statistics.median(walls), "best": min(walls), "cpu": statistics.median(cpus),
         "mb": peak, "answer": str(answer)[:60], "read": getattr(work, "read", 0) / 1e6,
@@ -334,7 +455,11 @@ def measure(name: str, task: str, place: Place, rounds: int) -> dict[str, Any]:
 
 @contextmanager
 def endpoint(folder: Path) -> Iterator[str]:
-    """Rclone serving a folder of buckets as S3, every request held back on its way."""
+    """Rclone serving a folder of buckets as S3, every request held back on its way.
+
+    Rclone 1.7 answers ranges with status 200, which GDAL takes for the whole file; the proxy says
+    206 in its place.
+    """
     rclone = shutil.which("rclone") or str(Path(sys.executable).with_name("rclone"))
     port, front = _free(), _free()
     server = subprocess.Popen(
@@ -382,15 +507,17 @@ def _serve(loop: asyncio.AbstractEventLoop, front: int, port: int) -> None:
     loop.run_forever()
 
 
-def run_one(name: str, task: str, arguments: argparse.Namespace, where: str) -> dict[str, Any]:
+def run_one(
+    name: str, task: str, arguments: argparse.Namespace, where: str, lake: str
+) -> dict[str, Any]:
     line = [sys.executable, __file__, str(arguments.scene), "--rounds", str(arguments.rounds),
-            "--one", name, task, where]  # fmt: skip
+            "--one", name, task, where, lake]  # fmt: skip
     if arguments.series:
         line += ["--series", str(arguments.series)]
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=_env(where))
     if done.returncode:
         return {"error": done.stderr.strip().rpartition("\n")[2][:100]}
-    found: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -403,22 +530,63 @@ def _env(where: str) -> dict[str, str]:
             "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}  # fmt: skip
 
 
-def table(arguments: argparse.Namespace, where: str, tasks: tuple[str, ...]) -> None:
+Found = dict[tuple[str, str, str], dict[str, Any]]  # by place, task and contender
+
+
+def table(
+    arguments: argparse.Namespace, where: str, tasks: tuple[str, ...], lake: str, found: Found
+) -> None:
     print("| task | who | s | best s | CPU s | RSS MB | read MB | requests | answer |")
     print("|---|---|--:|--:|--:|--:|--:|--:|---|")
     for task in tasks:
         for name, (_, known) in CONTENDERS.items():
             if task not in known or (arguments.only and name not in arguments.only):
                 continue
-            f = run_one(name, task, arguments, where)
+            f = run_one(name, task, arguments, where, lake)
             if "error" in f:
                 print(f"| {task} | {name} | failed: {f['error']} |", flush=True)
                 continue
+            found["S3" if where else "disk", task, name] = f
             read = f"{f['read']:.1f}" if f["read"] else ""
             print(
                 f"| {task} | {name} | {f['wall']:.3f} | {f['best']:.3f} | {f['cpu']:.3f} | "
                 f"{f['mb']:.0f} | {read} | {f['requests'] or ''} | {f['answer']} |", flush=True
             )  # fmt: skip
+
+
+def indexed(arguments: argparse.Namespace, where: str, lake: str, found: Found) -> None:
+    """Make the lake that the queries read, and tell what indexing took."""
+    f = found["S3" if where else "disk", "index", "lakeq"] = run_one(
+        "index", "", arguments, where, lake
+    )
+    if "error" in f:
+        raise SystemExit(f["error"])
+    print(f"\nindex of one more scene: {f['wall']:.3f} s, {f['cpu']:.3f} CPU s\n", flush=True)
+
+
+def aims(found: Found) -> Iterator[tuple[str, float, str, float]]:
+    """What was measured and what it is to be: title, value, unit, most."""
+    for place, task in (("disk", "box"), ("disk", "full"), ("disk", "points"), ("disk", "series"),
+                        ("disk", "zones"), ("S3", "box"), ("S3", "points")):  # fmt: skip
+        mine = found.get((place, task, "lakeq"))
+        if mine is None:
+            continue
+        for (where, what, who), other in found.items():
+            peer = who != "lakeq" and (place == "S3" or who == "rasterio")
+            if (where, what) == (place, task) and peer:
+                yield f"{task}, {place}: best round, beside {who}", mine["best"], "s", other["best"]
+        if task == "box":
+            yield f"box, {place}: read", mine["read"], "MB", 5.4
+    full = found.get(("disk", "full", "lakeq"))
+    if full:
+        yield "full scene: best round", full["best"], "s", 0.8
+        yield "full scene: RSS", full["mb"], "MB", 300
+    yield "index of a scene", found["disk", "index", "lakeq"]["wall"], "s", 0.25
+    written = found.get(("disk", "materialize", "lakeq"))
+    if written:
+        yield "materialized pixels", written["wall"], "s", 5
+        yield "materialized pixels: RSS", written["mb"], "MB", 250
+        yield "materialized pixels: size beside images", written["written"], "MB", written["images"]
 
 
 def main() -> None:
@@ -429,22 +597,41 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--tasks", nargs="*", default=["box", "full", "points", "series", "zones"])
     parser.add_argument("--s3", action="store_true")
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--materialize", action="store_true")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        name, task, where = arguments.one
-        place = Place(arguments.scene, arguments.series, where)
-        print(json.dumps(measure(name, task, place, arguments.rounds)))
+        name, task, where, lake = arguments.one
+        place = Place(arguments.scene, arguments.series, where, lake)
+        others = {"index": index_work, "materialize": materialize_work}
+        found_one = (
+            others[name](place) if name in others
+            else measure(name, task, place, arguments.rounds)
+        )  # fmt: skip
+        print(json.dumps(found_one))
         return
-    table(arguments, "", tuple(arguments.tasks))
-    if arguments.s3:
-        with tempfile.TemporaryDirectory() as folder:
-            bucket = Path(folder) / BUCKET
-            bucket.mkdir()
+    found: Found = {}
+    with tempfile.TemporaryDirectory(prefix="lakeq-bench-") as folder:
+        lake = f"{folder}/lake"
+        indexed(arguments, "", lake, found)
+        table(arguments, "", tuple(arguments.tasks), lake, found)
+        if arguments.materialize:
+            f = run_one("materialize", "", arguments, "", f"{folder}/written")
+            found["disk", "materialize", "lakeq"] = f
+            print(f"\nmaterialize: {f}", flush=True)
+        if arguments.s3:
+            bucket = Path(folder) / "served" / BUCKET
+            bucket.mkdir(parents=True)
             (bucket / arguments.scene.name).symlink_to(arguments.scene.resolve())
-            with endpoint(Path(folder)) as where:
-                print(f"\nS3, {DELAY_S * 1000:.0f} ms a request:\n")
-                table(arguments, where, ("box", "points"))
+            with endpoint(bucket.parent) as where:
+                print(f"\nS3, {DELAY_S * 1000:.0f} ms a request:")
+                one = argparse.Namespace(**{**vars(arguments), "series": None})
+                indexed(one, where, f"{folder}/remote", found)
+                table(one, where, ("box", "points"), f"{folder}/remote", found)
+    print("\n| aim | measured | at most | |\n|---|--:|--:|---|")
+    for title, value, unit, most in aims(found):
+        kept = "holds" if value <= most else "missed"
+        print(f"| {title} | {value:.3g} {unit} | {most:.3g} {unit} | {kept} |")
 
 
 if __name__ == "__main__":
