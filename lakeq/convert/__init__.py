@@ -99,12 +99,15 @@ def again(
 ) -> list[IngestReport]:
     """Ingest `objects`, URIs, as the ingest did that brought them: its options, its panel.
 
-    `panel` is for those of which neither was kept. Raises what `ingest` does.
+    Of virtual tables among `table_names` the rows that were written are written again. `panel` is
+    for objects of which neither was kept. Raises what `ingest` does.
     """
     ways = lake.ways(dataset.name)
     by_way: dict[str, list[str]] = {}
     for uri in objects:
         by_way.setdefault(ways.get(uri, ""), []).append(uri)
+    virtual = [name for name in table_names if dataset.tables[name].index]
+    stored = [name for name in table_names if name not in virtual]
     done = []
     for way, some in by_way.items():
         options, known = decoded_way(way) if way else (None, panel)
@@ -114,7 +117,8 @@ def again(
                 storage,
                 dataset,
                 some,
-                table_names=table_names,
+                table_names=stored,
+                materialize=virtual,
                 panel=known,
                 options=options,
                 allow=allow,
