@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Collection
 from datetime import UTC
 from typing import Any
@@ -73,9 +74,11 @@ ROWS = st.lists(
 )
 
 
-def write(table: pa.Table, group_rows: int, aligned: Collection[str] = ()) -> bytes:
+def write(
+    table: pa.Table, group_rows: int, aligned: Collection[str] = (), *, smallest: bool = False
+) -> bytes:
     sink = pa.BufferOutputStream()
-    columns = parquet_columns.leaves(table.schema, LAYOUT, aligned)
+    columns = parquet_columns.leaves(table.schema, LAYOUT, aligned, smallest=smallest)
     assert columns is not None
     writer = pages.PageWriter(sink, columns, 3)
     for start in range(0, table.num_rows, group_rows):
@@ -113,14 +116,18 @@ def with_pyarrow(table: pa.Table, group_rows: int) -> bytes:
 
 
 @settings(max_examples=50, deadline=None)
-@given(ROWS, st.integers(1, 45), st.booleans(), st.sampled_from([(), ALIGNED]))
+@given(ROWS, st.integers(1, 45), st.booleans(), st.sampled_from([(), ALIGNED]), st.booleans())
 def test_readers_get_back_what_was_written(
-    rows: list[dict[str, Any]], group_rows: int, sliced: bool, aligned: tuple[str, ...]
+    rows: list[dict[str, Any]],
+    group_rows: int,
+    sliced: bool,
+    aligned: tuple[str, ...],
+    smallest: bool,
 ) -> None:
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     if sliced:  # arrays that begin inside their buffers, in several chunks
         table = pa.concat_tables([table.slice(1, 3), table.slice(4)])
-    data = write(table, group_rows, aligned)
+    data = write(table, group_rows, aligned, smallest=smallest)
     found = read(data)
     assert found.schema.equals(SCHEMA.with_metadata({"note": "text"}), check_metadata=True)
     assert found.to_pylist() == table.to_pylist()
@@ -133,6 +140,37 @@ def test_a_column_with_nan_has_no_bounds() -> None:
     data = write(table, 3)
     assert read(data)["double"].to_pylist()[0::2] == [1.0, None]
     assert facts(data) == [("double", 3, 1, None)]
+
+
+def test_each_column_is_packed_in_the_smallest_way_and_read_by_pyarrow_and_duckdb() -> None:
+    """Runs of a few rows, as rays have within a square: no one way is best for all columns."""
+    random = np.random.default_rng(7)
+    runs = np.repeat(np.cumsum(random.integers(1, 90_000, 15_000)), random.integers(1, 7, 15_000))
+    size = len(runs)
+    few = pa.array(random.integers(0, 900, size).astype(np.float32))
+    many = pa.array(np.repeat(random.random(size // 4 + 1, np.float32), 4)[:size])
+    steps = pa.array((np.arange(size) % 5 * 231 + runs % 1000).astype(np.int32))
+    table = pa.table({"time": pa.array(runs), "few": few, "many": many, "steps": steps})
+    found = {}
+    for smallest in (False, True):
+        data = write(table, 40_000, smallest=smallest)
+        assert read(data).equals(table)
+        assert duckdb.from_arrow(read(data)).fetchall()[::999] == _rows_of(data)[::999]
+        groups = pq.read_metadata(io.BytesIO(data)).to_dict()["row_groups"]
+        found[smallest] = [
+            sum(group["columns"][place]["total_compressed_size"] for group in groups)
+            for place in range(table.num_columns)
+        ]
+    assert all(new <= old for old, new in zip(*found.values(), strict=True))
+    assert sum(found[True]) < 0.9 * sum(found[False])
+
+
+def _rows_of(data: bytes) -> list[Any]:
+    """The rows as DuckDB reads them."""
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        file.write(data)
+        file.flush()
+        return duckdb.sql(f"select * from read_parquet('{file.name}')").fetchall()
 
 
 @pytest.mark.parametrize("words", [["a", "b"], ["b", None, "a"], []])

@@ -38,7 +38,8 @@ class Leaf:
     """One column of the file: of values, `nested` of lists of values, or a `part` of a struct.
 
     `deltas` says that its numbers are packed as differences, `aligned` that what is packed takes
-    whole bytes, because its values repeat in runs. `field_id` is the column's,
+    whole bytes, because its values repeat in runs, `plain` that they get no dictionary.
+    `smallest` leaves the choice to the writer, which tries them. `field_id` is the column's,
     `inner_id` that of the list's elements or of the struct's part.
     """
 
@@ -51,6 +52,8 @@ class Leaf:
     inner_id: int = -1
     deltas: bool = False
     aligned: bool = False
+    plain: bool = False
+    smallest: bool = False
 
     @property
     def path(self) -> list[str]:
@@ -64,13 +67,26 @@ class Leaf:
         """The definition level of a value that is there."""
         return 3 if self.nested else 2 if self.part else 1
 
+    def others(self) -> Iterator[Leaf]:
+        """The same column packed in each of the other ways that its numbers can be."""
+        if self.physical in {INT32, INT64}:
+            yield replace(self, deltas=True, aligned=True, smallest=False)
+            yield replace(self, deltas=True, aligned=False, smallest=False)
+        else:
+            yield replace(self, plain=True, smallest=False)
+
 
 def leaves(
-    schema: pa.Schema, layout: Mapping[str, Any], aligned: Collection[str] = ()
+    schema: pa.Schema,
+    layout: Mapping[str, Any],
+    aligned: Collection[str] = (),
+    *,
+    smallest: bool = False,
 ) -> list[Leaf] | None:
     """The columns of a file of `schema`; None when it has one that this writer cannot write.
 
-    `aligned` are paths of those that are packed in whole bytes.
+    `aligned` are paths of those that are packed in whole bytes. With `smallest` numbers outside of
+    lists are packed in whatever way is smallest, row group by row group.
     """
     deltas = layout["column_encoding"] or {}
     found: list[Leaf] = []
@@ -84,6 +100,7 @@ def leaves(
             leaf,
             deltas=".".join(leaf.path) in deltas and leaf.physical in {INT32, INT64},
             aligned=".".join(leaf.path) in aligned,
+            smallest=smallest and not leaf.nested and leaf.physical in DTYPES,
         )
         for leaf in found
     ]

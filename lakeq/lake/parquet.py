@@ -9,7 +9,7 @@ import re
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
@@ -102,18 +102,19 @@ class TableWriter:
         order: str = "",
         schema: pa.Schema | None = None,
         number: int = 0,
+        cuts: Cuts | None = None,
     ) -> FileWriter:
         """A new file for rows of several objects, whose batches have `_source` as last column.
 
         It lies in `folder`, below the table's data; `schema` where the file lacks newer columns;
-        `number` orders the files of one commit.
+        `number` orders the files of one commit, which share the `cuts` between their row groups.
         """
         name = f"{number:05d}-{_slug(stem)}-{os.urandom(8).hex()}.parquet"
         path = "/".join(filter(None, [self.location, "data", folder, name]))
         self.session.record(path)
         scratch = self.session.scratch
         schema = self.schema if schema is None else schema
-        return FileWriter(self.table, schema, path, None, self.files, scratch, order)
+        return FileWriter(self.table, schema, path, None, self.files, scratch, order, cuts)
 
     def folder_of(self, path: str) -> str:
         """The folder of a data file below the table's data, as `merged` takes it."""
@@ -124,6 +125,20 @@ class TableWriter:
 def _slug(text: str) -> str:
     """The letters and digits of `text`: safe in any path, URI and glob."""
     return _UNSAFE.sub("-", text)[:48].strip("-") or "x"
+
+
+class Cuts:
+    """How many rows each row group is to have, in turn, over the files that they are written to."""
+
+    def __init__(self, rows: Iterable[int]) -> None:
+        self._rows = iter(rows)
+        self.left = next(self._rows, 0)  # rows until the next cut; 0: none is wanted any more
+
+    def passed(self, rows: int) -> None:
+        """So many rows are written."""
+        self.left -= min(rows, self.left)
+        if not self.left:
+            self.left = next(self._rows, 0)
 
 
 class FileWriter:
@@ -143,6 +158,7 @@ class FileWriter:
         files: WarehouseIO,
         scratch: Path,
         order: str = "",
+        cuts: Cuts | None = None,
     ) -> None:
         self._table = table
         self._schema = schema
@@ -150,6 +166,7 @@ class FileWriter:
         self._source = source
         self._files = files
         self._order = order
+        self._cuts = cuts
         self._members: Counter[str] = Counter()
         self._local = scratch / f"{uuid.uuid4()}.parquet" if is_s3(path) else Path(path)
         self._limit = row_group_rows(table)
@@ -163,9 +180,9 @@ class FileWriter:
         self._bytes_per_row = 0.0  # compressed, of the row groups written so far
         self._written_rows = 0
         self._written_bytes = 0
-        self._leaves = leaves(
-            schema, layout(table, schema), aligned(table, schema)
-        )  # None: pyarrow's writer is needed
+        self._leaves = leaves(  # None: pyarrow's writer is needed
+            schema, layout(table, schema), aligned(table, schema), smallest=source is None
+        )
         self._writer: PageWriter | pq.ParquetWriter | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -176,7 +193,7 @@ class FileWriter:
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self.pending_bytes += batch.nbytes
-        while self._pending_rows >= self._limit + self._least:
+        while self._pending_rows >= self._most_rows():
             self.flush()
         if self.pending_bytes >= self._buffer_bytes or self._expected_bytes() >= ROW_GROUP_BYTES:
             self.flush()
@@ -199,9 +216,16 @@ class FileWriter:
         count = self._rows_of_group(pending)
         rows, rest = pending.slice(0, count), pending.slice(count)
         self._write_group(rows)
+        if self._cuts is not None:
+            self._cuts.passed(rows.num_rows)
         self._pending = rest.to_batches()
         self._pending_rows = rest.num_rows
         self.pending_bytes = rest.nbytes
+
+    def _most_rows(self) -> int:
+        """So many pending rows make a row group."""
+        cut = 0 if self._cuts is None else self._cuts.left
+        return cut or self._limit + self._least
 
     def _rows_of_group(self, pending: pa.Table) -> int:
         """How many of the pending rows make the next row group.
@@ -209,6 +233,8 @@ class FileWriter:
         Where names are slices it ends with the rows of a name, as soon as it has the least
         number, unless one name alone fills it.
         """
+        if self._cuts is not None and self._cuts.left:
+            return self._cuts.left
         if self._slices:
             most = self._limit + self._least
             found = first_change(pending[self._slices], self._least, most)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lakeq.lake import encode
-from lakeq.lake.columns import BOOLEAN, BYTES, DTYPES, INT32, Leaf
+from lakeq.lake.columns import BOOLEAN, BYTES, DTYPES, INT32, INT64, Leaf
 from lakeq.lake.thrift import struct
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Values:
     """The values of a column chunk that are there: where `known` is 1, or all of `array`."""
 
     def __init__(self, leaf: Leaf, array: pa.Array, known: Known | None) -> None:
-        self._leaf, self._array = leaf, array
+        self.leaf, self._array = leaf, array
         self.dictionary: bytes | None = None
         self.entries = 0
         self._deltas = leaf.deltas
@@ -56,6 +56,11 @@ class Values:
             self._bound_booleans()
         else:
             self._find_numbers()
+
+    @property
+    def whole(self) -> bool:
+        """Whether they are stored as whole numbers."""
+        return self.leaf.physical in {INT32, INT64}
 
     @property
     def encoding(self) -> int:
@@ -108,11 +113,11 @@ class Values:
             self._bounds = bytes([int(self._plain.min())]), bytes([int(self._plain.max())])
 
     def _find_numbers(self) -> None:
-        plain, dtype = self._plain, np.dtype(DTYPES[self._leaf.physical])
+        plain, dtype = self._plain, np.dtype(DTYPES[self.leaf.physical])
         if not len(plain):
             return
         if plain.dtype.kind == "f":
-            if not self._find_distinct():
+            if self.leaf.plain or not self._find_distinct():
                 self._bounds = _float_bounds(plain.min(), plain.max())
             return
         low, high = plain.min(), plain.max()
@@ -157,19 +162,19 @@ class Values:
         """The values start to stop of a data page."""
         if self.dictionary is not None:
             return self._page_of_numbers(self._numbers[start:stop])
-        if self._leaf.physical == BYTES:
+        if self.leaf.physical == BYTES:
             own = self._array.slice(start, stop - start)
             return encode.string_bytes(own) if len(own) else b""
         plain = self._plain[start:stop]
-        if self._leaf.physical == BOOLEAN:
+        if self.leaf.physical == BOOLEAN:
             return np.packbits(plain, bitorder="little").tobytes()
         if self._deltas:
-            leaf = self._leaf
+            leaf = self.leaf
             block = encode.LIST_BLOCK if leaf.aligned and leaf.nested else encode.DELTA_BLOCK
             return encode.difference_bytes(
                 plain, narrow=leaf.physical == INT32, aligned=leaf.aligned, block=block
             )
-        return plain.astype(DTYPES[self._leaf.physical], copy=False).tobytes()
+        return plain.astype(DTYPES[self.leaf.physical], copy=False).tobytes()
 
     def _page_of_numbers(self, numbers: Numbers) -> bytes:
         width = max(1, (self.entries - 1).bit_length())
