@@ -29,7 +29,7 @@ def layout(table: Table, schema: pa.Schema) -> dict[str, Any]:
     Ascending integers are packed as differences, all else by dictionary. On the chr22 slice of
     phase 3 that takes the lists of `genotypes` from 602 to 385 kB, and level 3 of zstd to 367.
     The table's options may name more columns to be packed as differences (`delta`), another level
-    (`zstd_level`) and larger pages (`page_bytes`).
+    (`zstd_level`) and larger pages (`page_bytes`), or ask for the smallest way (`packing`).
     """
     named = DELTA_COLUMNS | frozenset(table.options.get("delta", "").split())
     lists = _lists_of_samples(table, schema)
@@ -93,6 +93,11 @@ def file_bytes(table: Table) -> int:
     """The bytes from which on a file is full."""
     default = SLICE_FILE_BYTES if in_slices(table) else FILE_BYTES
     return int(table.options.get("file_bytes", default))
+
+
+def packs_smallest(table: Table) -> bool:
+    """Whether an ingest tries for each column which way of packing is smallest, as upkeep does."""
+    return table.options.get("packing") == "smallest"
 
 
 def row_group_rows(table: Table) -> int:

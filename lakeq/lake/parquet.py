@@ -28,6 +28,7 @@ from lakeq.lake.layout import (
     in_slices,
     layout,
     least_rows,
+    packs_smallest,
     row_group_rows,
 )
 from lakeq.lake.pages import PageWriter
@@ -181,7 +182,10 @@ class FileWriter:
         self._written_rows = 0
         self._written_bytes = 0
         self._leaves = leaves(  # None: pyarrow's writer is needed
-            schema, layout(table, schema), aligned(table, schema), smallest=source is None
+            schema,
+            layout(table, schema),
+            aligned(table, schema),
+            smallest=source is None or packs_smallest(table),
         )
         self._writer: PageWriter | pq.ParquetWriter | None = None
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lakeq.config import Settings
     from lakeq.engines.duckdb import Engine
     from lakeq.lake import IcebergLake
-    from lakeq.lake.parquet import FileWriter, NewFile, TableWriter
+    from lakeq.lake.parquet import Cuts, FileWriter, NewFile, TableWriter
     from lakeq.lake.session import Session
     from lakeq.snapshot import TableSnapshot
 
@@ -235,15 +235,18 @@ class _Compaction:
     ) -> Iterator[NewFile]:
         from lakeq.engines._duckdb_sql import identifier
         from lakeq.engines.duckdb import Engine
+        from lakeq.lake.parquet import Cuts
 
         source = ".".join(map(identifier, snapshot.name.split(".", 1)))
         part = {snapshot.name: replace(snapshot, files=group.files)}
-        parted = self._parted(source, part)
+        parting = self._parting(source, part)
         engine = Engine(self._settings)
         try:
-            run = engine.run(order.sorted_sql(self._table, source, parted), {}, part)
+            sql = order.sorted_sql(self._table, source, parting)
+            run = engine.run(sql, order.parameters_of(parting), part)
             folder = writer.folder_of(group.files[0].path)
-            begin = _begin(writer, folder, order.text(self._table), first)
+            cuts = None if parting is None else Cuts(parting.rows)
+            begin = _begin(writer, folder, order.text(self._table), first, cuts)
             for file in _written(run.reader(BATCH_ROWS), writer.schema, begin):
                 if self._account is not None:
                     self._account.wrote(file.size_bytes)
@@ -257,26 +260,40 @@ class _Compaction:
             self._account.took(access.scanned_bytes, len(access.reads))
         engine.close()
 
-    def _parted(self, source: str, part: Mapping[str, TableSnapshot]) -> dict[int, int]:
-        """The crowded squares of a partition, and how often each is to be parted."""
-        from lakeq.engines.duckdb import Engine
-
+    def _parting(self, source: str, part: Mapping[str, TableSnapshot]) -> order.Parting | None:
+        """The row groups of a partition, where the table's are cut by place."""
         curve = order.Curve.of(self._table)
         if curve is None:
-            return {}
+            return None
         rows = layout.row_group_rows(self._table)
+        found = self._counted(order.squares_sql(curve, source), {}, part)
+        counts = zip(found["square"].to_pylist(), found["n"].to_pylist(), strict=True)
+        squares = {square: count for square, count in counts if square is not None}
+        if not squares:
+            return None
+        deep = order.depths(squares, rows)
+        asked = order.Parting(curve, deep).parameters
+        found = self._counted(order.parts_sql(curve, source), asked, part)
+        parts, sizes = found["part"].to_numpy(), found["n"].to_numpy()
+        return order.parting(curve, deep, (parts, sizes), rows)
+
+    def _counted(
+        self, sql: str, parameters: Mapping[str, object], part: Mapping[str, TableSnapshot]
+    ) -> pa.Table:
+        from lakeq.engines.duckdb import Engine
+
         engine = Engine(self._settings)
         try:
-            run = engine.run(order.crowded_sql(curve, source, rows), {}, part)
-            found = run.reader(BATCH_ROWS).read_all().to_pydict()
+            return engine.run(sql, parameters, part).reader(BATCH_ROWS).read_all()
         finally:
             self._close(engine)
-        return order.depths(dict(zip(found["square"], found["n"], strict=True)), rows)
 
 
-def _begin(writer: TableWriter, folder: str, order: str, first: int) -> Callable[[], FileWriter]:
+def _begin(
+    writer: TableWriter, folder: str, order: str, first: int, cuts: Cuts | None
+) -> Callable[[], FileWriter]:
     numbers = count(first)
-    return lambda: writer.merged(folder, "sorted", order, number=next(numbers))
+    return lambda: writer.merged(folder, "sorted", order, number=next(numbers), cuts=cuts)
 
 
 def _written(

@@ -367,7 +367,7 @@ def test_wrong_bytes_are_read_or_refused_and_nothing_else() -> None:
 
 @pytest.mark.soak
 def test_many_wrong_bytes_are_read_or_refused_and_nothing_else() -> None:
-    mutate(100_000, seed=2)
+    mutate(460_000, seed=2)
 
 
 def test_wrong_bytes_never_break_the_tables(tmp_path: Path) -> None:

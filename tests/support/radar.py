@@ -138,6 +138,17 @@ def ldm_record(messages: bytes, *, last: bool = False) -> bytes:
     return struct.pack(">i", -len(packed) if last else len(packed)) + packed
 
 
+def three_times(folder: Path) -> str:
+    """Two sweeps of TORD as chunks of three volumes in `folder`; returns the pattern of all."""
+    folder = folder / "TORD" / "185"
+    folder.mkdir(parents=True)
+    for minute in (18, 28, 38):
+        for chunk in real_files("nexrad/chunks/TORD/185/*")[:7]:
+            copy = chunk.name.replace("-225858-", f"-22{minute}58-")
+            (folder / copy).write_bytes(chunk.read_bytes())
+    return str(folder / "*")
+
+
 def codes_of(sweep: Sweep, moment: str, width: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
     """The codes of a moment of a sweep, a row a ray; 1 where a ray has none, as Py-ART has it."""
     rows = np.ones((len(sweep.rays), width), np.uint16)
