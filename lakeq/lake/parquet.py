@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 ROW_GROUP_BYTES = 16 << 20  # compressed; DESIGN: 10 to 40 MB
 BUFFER_BYTES = 192 << 20  # of Arrow memory in one writer before a row group is written anyway
+MERGED_ZSTD_LEVEL = 6  # of compacted files at least: written once, read often; 2.5 % less than 3
 _VALUE_BYTES = 8  # of a page: our own writer cuts pages by values
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
 
@@ -302,6 +303,8 @@ class FileWriter:
                 self._writer = pq.ParquetWriter(self._sink, schema, **arguments)
             else:
                 level, size = arguments["compression_level"], arguments["data_page_size"]
+                if self._source is None:
+                    level = max(level, MERGED_ZSTD_LEVEL)
                 self._writer = PageWriter(self._sink, self._leaves, level, size // _VALUE_BYTES)
         return self._writer
 
