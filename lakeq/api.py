@@ -579,7 +579,7 @@ class Lake:
         )
 
     def __repr__(self) -> str:
-        return f"<lakeq.Lake {self.settings.lake}>"
+        return f"<lakeq.Lake {self.settings.place}>"
 
 
 def new_catalog(  # what the command line gives, one by one
@@ -617,6 +617,7 @@ def new_catalog(  # what the command line gives, one by one
 def connect(path: str | Path | None = None, **settings: object) -> Lake:
     """A handle on the lake in the folder `path`, by default the one that the settings name.
 
+    With `catalog="glue"` the `path` is s3://bucket/prefix, and AWS Glue names the lake's tables.
     Further settings are those of the configuration: `warehouse`, `catalogs`, `memory_limit`,
     `threads`, `temp_dir`, `s3_profile`, `s3_region`, `s3_endpoint_url`, `s3_anon`,
     `s3_requester_pays`, and who spends on what and how much at most: `user`, `project`, `tags` (a

@@ -26,6 +26,7 @@ PACKAGE = Path(__file__).parent
 VERSION = "0.1.0"  # as in pyproject.toml; to ask the installation takes 30 ms
 PROJECT_FILE = "lakeq.toml"
 DEFAULT = "default"
+GLUE = "glue"  # the catalog that is not a file in the lake's folder
 MAX_USD = "1"  # of one query, unless the user says otherwise: 200 GB on Athena
 DIGEST_ROWS = 10_000  # 2 ms (measured); a larger result is recorded by its number of rows only
 TABLES = ("tags", "prices")  # TOML tables that are one setting each
@@ -74,6 +75,15 @@ class AthenaSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GlueSettings:
+    """How AWS Glue is asked: databases are named `prefix` + dataset; "" is as the SDK decides."""
+
+    prefix: str = ""
+    region: str = ""
+    endpoint_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The most that one query may take; `None` is no limit.
 
@@ -93,7 +103,9 @@ class Settings:
     """Everything a user may set, resolved.
 
     `lake` is the folder of the Iceberg catalog; `warehouse` is where a new lake puts its data
-    files ("" means inside the lake, else s3://bucket/prefix); `catalogs` are folders of the
+    files ("" means inside the lake, else s3://bucket/prefix). With `catalog` "glue" the lake was
+    named as s3://bucket/prefix: that is the `warehouse`, and `lake` is the folder where this
+    machine keeps what it knows of it. `catalogs` are folders of the
     user's own catalog files; `memory_limit` is a size such as `4GB` ("" leaves it to the engine);
     `ledger` is the file that spending is recorded in (None: see `lakeq.ledger`); `user`, `project`
     and `tags` say who spends ("" is the user of the operating system); a result of at most
@@ -104,6 +116,7 @@ class Settings:
 
     lake: Path
     warehouse: str = ""
+    catalog: str = ""
     catalogs: tuple[Path, ...] = ()
     memory_limit: str = ""
     threads: int | None = None
@@ -121,7 +134,13 @@ class Settings:
     engine: str = "duckdb"
     spark: SparkSettings = field(default_factory=SparkSettings)
     athena: AthenaSettings = field(default_factory=AthenaSettings)
+    glue: GlueSettings = field(default_factory=GlueSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The lake as it was named: a folder, or s3://bucket/prefix of one that Glue names."""
+        return self.warehouse if self.catalog == GLUE else str(self.lake)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +171,17 @@ def _path(value: _Value, key: str) -> Path:
 
 def _path_or_none(value: _Value, key: str) -> Path | None:
     return None if value.given == "" else _path(value, key)
+
+
+def _lake(value: _Value, key: str) -> Path | str:
+    text = _text(value, key)
+    return text.rstrip("/") if text.startswith("s3://") else _path(value, key)
+
+
+def _catalog(value: _Value, key: str) -> str:
+    if value.given not in ("", GLUE):
+        raise _bad(value, key, '"glue", or nothing for the file in the lake')
+    return str(value.given)
 
 
 def _paths(value: _Value, key: str) -> tuple[Path, ...]:
@@ -256,8 +286,9 @@ def _bytes(value: _Value, key: str) -> int | None:
 
 
 _READERS: Mapping[str, Callable[[_Value, str], object]] = {
-    "lake": _path,
+    "lake": _lake,
     "warehouse": _text,
+    "catalog": _catalog,
     "catalogs": _paths,
     "memory_limit": _text,
     "threads": _count,
@@ -287,6 +318,9 @@ _READERS: Mapping[str, Callable[[_Value, str], object]] = {
     "athena.region": _text,
     "athena.endpoint_url": _text,
     "athena.reuse_minutes": _whole,
+    "glue.prefix": _text,
+    "glue.region": _text,
+    "glue.endpoint_url": _text,
 }
 KEYS = tuple(_READERS)
 
@@ -315,7 +349,7 @@ def load(
         _from_overrides(overrides or {}, folder),
     ):
         _lay_over(values, layer)
-    return _settings(values)
+    return _settings(values, environ)
 
 
 def _lay_over(values: dict[str, list[_Value]], layer: Mapping[str, _Value]) -> None:
@@ -324,23 +358,49 @@ def _lay_over(values: dict[str, list[_Value]], layer: Mapping[str, _Value]) -> N
         values[key] = [*values.get(key, ()), value] if key in ADD_UP else [value]
 
 
-def _settings(values: Mapping[str, list[_Value]]) -> Settings:
+def _settings(values: Mapping[str, list[_Value]], environ: Mapping[str, str]) -> Settings:
     parsed = {key: _parsed(key, given) for key, given in values.items()}
+    origins = {key: _origins(values.get(key, ())) for key in KEYS}
+    parsed |= _place(parsed, origins, environ)
     plain = {key: value for key, value in parsed.items() if "." not in key}
     # each reader returns its field's type
     s3 = S3Settings(**_section(parsed, "s3"))  # type: ignore[arg-type]
     limits = Limits(**_section(parsed, "limits"))  # type: ignore[arg-type]
     spark = SparkSettings(**_section(parsed, "spark"))  # type: ignore[arg-type]
     athena = AthenaSettings(**_section(parsed, "athena"))  # type: ignore[arg-type]
-    origins = {key: _origins(values.get(key, ())) for key in KEYS}
+    glue = GlueSettings(**_section(parsed, "glue"))  # type: ignore[arg-type]
     return Settings(  # each reader returns its field's type
         **plain,  # type: ignore[arg-type]
         s3=s3,
         limits=limits,
         spark=spark,
         athena=athena,
+        glue=glue,
         origins=origins,
     )
+
+
+def _place(
+    parsed: Mapping[str, object], origins: Mapping[str, str], environ: Mapping[str, str]
+) -> dict[str, object]:
+    """A lake that Glue names has a folder of its own on this machine, for what is known of it."""
+    lake, where = parsed["lake"], origins["lake"]
+    named = lake if isinstance(lake, str) else ""
+    if not parsed.get("catalog"):
+        if named:
+            hint = 'its tables are named by AWS Glue: catalog = "glue"; or keep the catalog in a'
+            hint += " folder and the files on S3: --lake FOLDER, warehouse = s3://bucket/prefix"
+            raise UsageError(f"a lake on S3 needs a catalog: {named}", where, hint)
+        return {}
+    bucket, _, prefix = named.removeprefix("s3://").partition("/")
+    if not bucket or {".", "..", ""} & set(prefix.split("/")):
+        what = f"a lake that Glue names lies on S3, not at {lake}"
+        raise UsageError(what, where, "write --lake s3://bucket/prefix")
+    if parsed.get("warehouse", "") not in ("", named):
+        what = f"the files of {named} lie there, not in {parsed['warehouse']}"
+        raise UsageError(what, origins["warehouse"], "leave the warehouse out")
+    data = _home(environ, "XDG_DATA_HOME", ".local/share")
+    return {"lake": data / "lakeq" / GLUE / bucket / prefix, "warehouse": named}
 
 
 def with_limits(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--lake", metavar="FOLDER", help="The lake to use."),
+    click.option("--lake", metavar="PLACE", help="The lake: a folder, or s3:// with --catalog."),
+    click.option("--catalog", metavar="glue", help="AWS Glue names the tables of --lake s3://…."),
     click.option("--profile", metavar="NAME", help="AWS profile that signs S3 requests."),
     click.option("--region", metavar="REGION", help="AWS region of the buckets."),
     click.option("--endpoint-url", metavar="URL", help="Another S3 endpoint than Amazon's."),
@@ -30,6 +31,7 @@ _OPTIONS = (
 )
 _SETTINGS = {
     "lake": "lake",
+    "catalog": "catalog",
     "profile": "s3_profile",
     "region": "s3_region",
     "endpoint_url": "s3_endpoint_url",

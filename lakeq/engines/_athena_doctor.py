@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lakeq import cost, redact
 from lakeq.engines import athena
-from lakeq.engines._athena_errors import REGISTER, code_of, named
+from lakeq.engines._athena_errors import REGISTER, named
 from lakeq.errors import LakeqError
+from lakeq.storage import aws
 
 if TYPE_CHECKING:
     from lakeq.config import Settings
@@ -241,7 +242,7 @@ class _Doctor:
             return
         local = [name for name, place in self.tables.items() if "://" not in place]
         if local:
-            hint = 'ingest into a lake with warehouse = "s3://BUCKET/PREFIX"'
+            hint = "publish them: lakeq publish s3://BUCKET/PREFIX"
             detail = f"{len(local)} tables lie on this machine, such as {local[0]}"
             yield Check("lake", WRONG, f"{detail}: Athena reads S3 only", hint)
             return
@@ -260,17 +261,18 @@ class _Doctor:
             yield self._in_glue(client, name, place)
 
     def _in_glue(self, client: Any, name: str, place: str) -> Check:
-        database, _, table = name.partition(".")
+        dataset, _, table = name.partition(".")
+        database = self.settings.glue.prefix + dataset
         label = f"glue {name}"
         try:
             found = client.get_table(DatabaseName=database, Name=table)["Table"]
         except Exception as error:  # noqa: BLE001  # as above
             text = redact.redacted(str(error))
-            if code_of(error) == "EntityNotFoundException":
+            if aws.code_of(error) == "EntityNotFoundException":
                 detail = f"Glue has no such table; its metadata file is {place}"
                 return Check(label, WRONG, detail, REGISTER)
             if "Lake Formation" in text:
-                return Check(label, WRONG, text, _grant(name))
+                return Check(label, WRONG, text, _grant(database, table))
             kinds = ("catalog", f"database/{database}", f"table/{database}/*")
             arns = [self._arn("glue", kind) for kind in kinds]
             return self._failed(label, error, ["glue:GetDatabase", "glue:GetTable"], *arns)
@@ -281,7 +283,9 @@ class _Doctor:
             detail = f"Glue is behind or names another: {facts.get('metadata_location')}"
             return Check(label, WRONG, f"{detail}; the lake's is {place}", REGISTER)
         if found.get("IsRegisteredWithLakeFormation"):
-            return Check(label, HINT, "there; Lake Formation guards its data", _grant(name))
+            return Check(
+                label, HINT, "there; Lake Formation guards its data", _grant(database, table)
+            )
         return Check(label, OK, "there, with the lake's current metadata")
 
     def _bucket(self, name: str, uri: str, *, must_be_here: bool) -> Iterator[Check]:
@@ -298,7 +302,10 @@ class _Doctor:
             ),
         ]
         if not must_be_here:
-            get = lambda: s3.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")  # noqa: E731
+
+            def get() -> Any:
+                return s3.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")
+
             calls.append((["s3:GetObject"], f"{arn}/*", get))
         region, failures = "", []
         for actions, resource, call in calls:
@@ -306,7 +313,7 @@ class _Doctor:
                 answer = call()
             except Exception as error:  # noqa: BLE001  # as above
                 failures.append(self._failed(name, error, actions, resource, where=uri))
-                if code_of(error) in ("NoSuchBucket", "NoSuchKey"):
+                if aws.code_of(error) in ("NoSuchBucket", "NoSuchKey"):
                     break
                 continue
             if "LocationConstraint" in answer or actions == ["s3:GetBucketLocation"]:
@@ -335,7 +342,7 @@ class _Doctor:
         """A failed call: the policy line where a right is missing, else the error's own hint."""
         text = error.what if isinstance(error, LakeqError) else str(error)
         detail = redact.redacted(f"{where}: {text}" if where else text)
-        code = code_of(error) or code_of(error.__cause__ or error)
+        code = aws.code_of(error) or aws.code_of(error.__cause__ or error)
         if code in ACCESS or type(error).__name__ == "AccessDenied":
             return Check(name, WRONG, detail, _line(text, actions, *arns))
         if code == "NoSuchBucket":
@@ -361,8 +368,7 @@ def _line(text: str, actions: Sequence[str], *arns: str) -> str:
     return statement(actions, *arns)
 
 
-def _grant(name: str) -> str:
-    database, _, table = name.partition(".")
+def _grant(database: str, table: str) -> str:
     resource = json.dumps({"Table": {"DatabaseName": database, "Name": table}})
     return (
         "in Lake Formation: aws lakeformation grant-permissions --principal"

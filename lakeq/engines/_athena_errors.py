@@ -14,41 +14,24 @@ from lakeq.errors import (
     QueryFailed,
     StorageUnavailable,
 )
+from lakeq.storage import aws
 
 THROTTLED = frozenset(
     {"TooManyRequestsException", "ThrottlingException", "InternalServerException", "SlowDown"}
 )
-REGISTER = "register the table's metadata file in Glue, as docs/how-to/engines.md shows"
-_EXPIRED = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "UnrecognizedClientException",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "RequestExpired",
-    }
-)
-
-
-def code_of(error: BaseException) -> str:
-    """AWS's code of an error, "" where it has none."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        return str(response.get("Error", {}).get("Code", ""))
-    return ""
+REGISTER = "publish the lake: lakeq publish s3://BUCKET/PREFIX; docs/how-to/athena.md"
 
 
 def named(error: Exception, workgroup: str) -> LakeqError:
     """The error of lakeq for one of AWS's."""
     if isinstance(error, LakeqError):
         return error
-    code, text = code_of(error), redact.redacted(str(error))
+    code, text = aws.code_of(error), redact.redacted(str(error))
     where = f"Athena, workgroup {workgroup or 'primary'}"
-    if code in _EXPIRED or type(error).__name__ in ("NoCredentialsError", "ProfileNotFound"):
+    if aws.refuses_credentials(error):
         hint = "log in again, or name another --profile; see: lakeq athena doctor"
         return AccessDenied(f"the AWS credentials are not taken: {text}", where, hint)
-    if code in ("AccessDeniedException", "AccessDenied"):
+    if code in aws.DENIED:
         return AccessDenied(text, where, "lakeq athena doctor says which policy line is missing")
     if "WorkGroup" in text and ("not found" in text or "is not" in text):
         hint = "name another: athena.workgroup; see: lakeq athena doctor"

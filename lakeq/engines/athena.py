@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from lakeq import cost, dialect, redact
 from lakeq.engines import UNLIMITED, Access, Allowance, Reference, ResultColumn, Row
-from lakeq.engines._athena_errors import THROTTLED, code_of, failed, named
+from lakeq.engines._athena_errors import THROTTLED, failed, named
 from lakeq.engines._results import Shaped, expected_schema
 from lakeq.errors import LimitPassed, UsageError
+from lakeq.storage import aws
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +77,7 @@ class Engine:
             dialect.TRINO,
             tables,
             reference.literals,
-            table_name=lambda name: versioned(name, tables[name]),
+            table_name=lambda name: versioned(name, tables[name], self.settings.glue.prefix),
             bind=True,
             as_json=[] if explain else nested,
         )
@@ -115,7 +116,7 @@ class Engine:
         try:
             self.client.update_work_group(WorkGroup=workgroup, ConfigurationUpdates=update)
         except Exception as error:  # noqa: BLE001  # boto3 makes its errors' classes at run time
-            if code_of(error) == "AccessDeniedException":
+            if aws.code_of(error) == "AccessDeniedException":
                 return ("athena:UpdateWorkGroup is denied: the workgroup's cut-off stays as it is",)
             raise named(error, workgroup) from redact.bare(error)
         return ()
@@ -126,7 +127,7 @@ class Engine:
             try:
                 return getattr(self.client, name)(**arguments)
             except Exception as error:  # noqa: BLE001  # as below
-                if code_of(error) not in THROTTLED or attempt == ATTEMPTS - 1:
+                if aws.code_of(error) not in THROTTLED or attempt == ATTEMPTS - 1:
                     raise named(error, self.settings.athena.workgroup) from redact.bare(error)
             wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)
             time.sleep(random.uniform(0, wait))
@@ -146,30 +147,26 @@ class Engine:
 
 def new_client(service: str, settings: Settings) -> Any:
     """boto3's client of a service, as the settings reach AWS; endpoints are each service's own."""
-    import boto3
     from botocore.exceptions import BotoCoreError
 
     chosen = settings.athena
-    region = chosen.region or settings.s3.region or None
-    endpoints = {"athena": chosen.endpoint_url, "s3": settings.s3.endpoint_url}
+    region = (settings.glue.region if service == "glue" else "") or chosen.region
+    endpoints = {
+        "athena": chosen.endpoint_url,
+        "glue": settings.glue.endpoint_url,
+        "s3": settings.s3.endpoint_url,
+    }
     try:
-        session = boto3.Session(profile_name=settings.s3.profile or None)
-        redact.remember_session(session)
-        return session.client(
-            service,
-            region_name=region or session.region_name or "us-east-1",
-            endpoint_url=endpoints.get(service) or None,
-        )
+        return aws.client(service, settings.s3, region, endpoints.get(service, ""))
     except BotoCoreError as error:
         raise named(error, chosen.workgroup) from redact.bare(error)
 
 
-def versioned(name: str, table: TableSnapshot) -> str:
-    """A table of Glue at the planned snapshot."""
+def versioned(name: str, table: TableSnapshot, prefix: str = "") -> str:
+    """A table of Glue, whose databases' names begin with `prefix`, at the planned snapshot."""
     dataset, _, short = name.partition(".")
-    if not table.snapshot_id:
-        return f'"{dataset}"."{short}"'
-    return f'"{dataset}"."{short}" FOR VERSION AS OF {table.snapshot_id}'
+    named = f'"{prefix}{dataset}"."{short}"'
+    return f"{named} FOR VERSION AS OF {table.snapshot_id}" if table.snapshot_id else named
 
 
 def is_nested(duckdb_type: str) -> bool:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakeq._packed_files import PackedFiles, contents
+from lakeq.config import GLUE
 from lakeq.errors import BadLake, LakeqError, NotFound, StorageUnavailable, UsageError
-from lakeq.lake.pointers import Pointers, Stamp, split
+from lakeq.lake.pointers import Pointers, Stamp, Undone, split
 from lakeq.lake.side import Side, SideFiles, from_milliseconds, milliseconds
 from lakeq.lake.versions import Claim, Outdated, Version
 from lakeq.snapshot import DataFile, SnapshotInfo, TableSnapshot
@@ -34,10 +35,20 @@ if TYPE_CHECKING:
     from lakeq.lake.rewrite import Remainders
     from lakeq.lake.session import Session
     from lakeq.lake.verify import Checked, Inventory, Listed
+    from lakeq.storage.s3 import Buckets
 
 At = int | str | datetime
 COMMIT_ATTEMPTS = 31  # the first and 30 more
+UNSEEN_WRITER = timedelta(days=1)  # the longest that another machine writes before it commits
 _LONGEST_WAIT_S = 2.0
+
+
+def _pointers(settings: Settings, files: Callable[[], WarehouseIO]) -> Pointers:
+    if settings.catalog != GLUE:
+        return Pointers(settings.lake)
+    from lakeq.lake.glue_pointers import GluePointers
+
+    return GluePointers(settings, files())
 
 
 def _import_commit() -> None:
@@ -59,9 +70,10 @@ class IcebergLake:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.folder = settings.lake
-        self._pointers = Pointers(self.folder)
-        self._side_files = SideFiles(self.folder)
         self.tally = Tally()  # requests to the warehouse, where that is on S3
+        self._shared_buckets: tuple[int, Buckets] | None = None
+        self._pointers = _pointers(settings, self._files)
+        self._side_files = SideFiles(self.folder)
 
     @property
     def is_on_s3(self) -> bool:
@@ -134,7 +146,7 @@ class IcebergLake:
         if name in locations:
             return
         hint = f"ingest it: lakeq ingest {split(name)[0]} OBJECT"
-        raise NotFound(f"table {name} is not in the lake", str(self.folder), hint)
+        raise NotFound(f"table {name} is not in the lake", self._settings.place, hint)
 
     def _head(self, name: str, location: str) -> Side:
         side = self._side_files.read(name, "head", location)
@@ -169,9 +181,19 @@ class IcebergLake:
     def _files(self, session: Session | None = None) -> WarehouseIO:
         from lakeq.lake.io import WarehouseIO
 
+        settings, buckets = self._settings.s3, self._buckets()
         if session is None:
-            return WarehouseIO(self._settings.s3, tally=self.tally)
-        return WarehouseIO(self._settings.s3, session.record, self.tally)
+            return WarehouseIO(settings, tally=self.tally, buckets=buckets)
+        return WarehouseIO(settings, session.record, self.tally, buckets)
+
+    def _buckets(self) -> Buckets:
+        """The clients of S3, made once by each process: connections do not outlive a fork."""
+        from lakeq.storage.s3 import Buckets
+
+        process = os.getpid()
+        if self._shared_buckets is None or self._shared_buckets[0] != process:
+            self._shared_buckets = (process, Buckets(self._settings.s3, self.tally))
+        return self._shared_buckets[1]
 
     def versions(self, dataset: str, uris: Collection[str]) -> dict[str, Version]:
         """The versions of raw objects that the lake holds, of those among `uris` that it knows."""
@@ -215,6 +237,7 @@ class IcebergLake:
         from lakeq.lake import session as lake_session
 
         self.create()
+        self._pointers.settle()
         self.sweep()
         try:
             with lake_session.session(self.folder, self._settings.temp_dir) as session:
@@ -312,7 +335,7 @@ class IcebergLake:
         finally:
             remains.drop_all_but(taken)
         what = f"{COMMIT_ATTEMPTS} commits in a row were overtaken by other writers"
-        raise StorageUnavailable(what, str(self.folder), "try again when fewer are writing")
+        raise StorageUnavailable(what, self._settings.place, "try again when fewer are writing")
 
     def _remainders(self, session: Session) -> Remainders:
         from lakeq.lake.rewrite import Remainders
@@ -348,6 +371,11 @@ class IcebergLake:
         except Outdated:
             files.discard()
             raise
+        except BaseException as error:  # the files may be named: a sweep will know
+            remains.leave()
+            if isinstance(error, Undone):
+                return None
+            raise
         for change, state in zip(changes, staged, strict=True):
             if state.switch:
                 self._remember(change, state)
@@ -379,6 +407,7 @@ class IcebergLake:
                 return []
             from lakeq.lake.commit import named_files
 
+            self._pointers.settle()  # what a killed writer's commit names, if it is to be
             files = self._files()
             there = [path for path in paths if files.new_input(path).exists()]
             if not there:  # the usual case, and the pasts of all tables are long to read
@@ -415,7 +444,11 @@ class IcebergLake:
                 for path in sizes:
                     session.record(path)
                 staged = lake_upkeep.stage_expiry(self._staging(files), name, before)
-                if staged.old != location or not self._switched(staged, files):
+                try:
+                    switched = staged.old == location and self._switched(staged, files)
+                except Undone:
+                    continue
+                if not switched:
                     files.discard()
                     continue
                 self._head(name, staged.location)
@@ -432,7 +465,8 @@ class IcebergLake:
     def orphans(self, name: str) -> dict[str, int]:
         """The files below table `name` that no snapshot names and no writer is at work on.
 
-        By path, with their bytes. Another tool's unfinished files would be among them.
+        By path, with their bytes. Another tool's unfinished files would be among them. In a lake
+        that other machines write to, only files that are a day old.
         """
         from lakeq.lake import session as lake_session
         from lakeq.lake import upkeep as lake_upkeep
@@ -445,7 +479,8 @@ class IcebergLake:
         def at_work() -> set[str]:
             return lake_session.journalled(self.folder)
 
-        return dict(lake_upkeep.orphans(self._files(), location, at_work))
+        before = datetime.now(UTC) - UNSEEN_WRITER if self._pointers.shared else None
+        return dict(lake_upkeep.orphans(self._files(), location, at_work, before))
 
     def delete_paths(self, paths: Iterable[str]) -> None:
         """Delete files that nothing names."""

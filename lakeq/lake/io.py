@@ -21,9 +21,14 @@ from lakeq.errors import BadLake, NotFound
 from lakeq.lake.pointers import Checksum, os_error
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from lakeq.config import S3Settings
     from lakeq.storage.s3 import Buckets
     from lakeq.storage.tally import Tally
+
+
+CONFLICTS = 8  # in a row, of puts of one new object
 
 
 class WarehouseIO(FileIO):
@@ -38,8 +43,11 @@ class WarehouseIO(FileIO):
         settings: S3Settings,
         record: Callable[[str], None] = lambda _path: None,
         tally: Tally | None = None,
+        buckets: Buckets | None = None,
     ) -> None:
         super().__init__({})
+        if buckets is not None:
+            self._buckets = buckets
         self._settings = settings
         self._tally = tally
         self._record = record
@@ -132,6 +140,32 @@ class WarehouseIO(FileIO):
         except OSError as error:
             raise os_error(error, f"cannot write: {error.strerror}", path) from error
 
+    def put_new(self, path: str, body: bytes | BinaryIO, **more: Any) -> bool:
+        """Put an object at an s3:// path unless one is there: then it is left, and False given."""
+        from botocore.exceptions import ClientError
+
+        from lakeq.storage.s3 import called
+
+        client, access, arguments = self._object(path)
+
+        def put() -> bool:
+            for _ in range(CONFLICTS):
+                if not isinstance(body, bytes):
+                    body.seek(0)
+                try:
+                    client.put_object(**arguments, Body=body, IfNoneMatch="*", **more)
+                except ClientError as error:
+                    code = error.response.get("Error", {}).get("Code", "")
+                    if code in ("PreconditionFailed", "412"):
+                        return False
+                    if code != "ConditionalRequestConflict":  # another one is under way: ask again
+                        raise
+                    continue
+                return True
+            return False
+
+        return cast("bool", called(put, path, access))
+
     def upload(self, local: Path, path: str) -> None:
         """Put a local file at an s3:// path, in parts when it is large."""
         client, access, arguments = self._object(path)
@@ -150,8 +184,13 @@ class WarehouseIO(FileIO):
         except FileNotFoundError as error:
             raise NotFound(f"no file {path}", path) from error
 
-    def listed(self, folder: str) -> Iterator[tuple[str, int]]:
-        """Every file below `folder`, an absolute path or s3:// URI, with its bytes."""
+    def listed(
+        self, folder: str, *, after: str = "", before: datetime | None = None
+    ) -> Iterator[tuple[str, int]]:
+        """Every file below `folder`, an absolute path or s3:// URI, with its bytes.
+
+        On S3, of those only what comes behind the URI `after` and was written `before`.
+        """
         if not is_s3(folder):
             for path in sorted(Path(folder).rglob("*")):
                 if path.is_file():
@@ -162,10 +201,13 @@ class WarehouseIO(FileIO):
         client, access, arguments = self._object(f"{folder}/")
         bucket, prefix = split_uri(f"{folder}/")
         arguments = {k: v for k, v in arguments.items() if k != "Key"} | {"Prefix": prefix}
+        if after:
+            arguments["StartAfter"] = split_uri(after)[1]
         while True:
             page = called(partial(client.list_objects_v2, **arguments), folder, access)
             for item in page.get("Contents", ()):
-                yield f"s3://{bucket}/{item['Key']}", int(item["Size"])
+                if before is None or item["LastModified"] < before:
+                    yield f"s3://{bucket}/{item['Key']}", int(item["Size"])
             if not page.get("IsTruncated"):
                 return
             arguments["ContinuationToken"] = page["NextContinuationToken"]

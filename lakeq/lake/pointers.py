@@ -100,11 +100,23 @@ class Checksum(NamedTuple):
 Stamp = tuple[int, int]  # size and mtime_ns that a local file had when it was last found whole
 
 
+class Undone(Exception):  # a turn of events, not an error of the user's
+    """A commit that was begun was taken back; the files that it named are left for a later sweep.
+
+    A writer that is late by a moment may still name them.
+    """
+
+
 class Pointers:
     """The pointers of the lake in `folder`; nothing is opened or made before it is needed."""
 
+    shared = False  # whether writers on other machines, unseen by this one, may be at work
+
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
+
+    def settle(self) -> None:
+        """Bring a commit that a killed writer began to its end; here none is ever half done."""
 
     def exists(self) -> bool:
         """Whether the lake was ever written to."""
@@ -160,13 +172,7 @@ class Pointers:
             for dataset, made in (claims or {}).items():
                 lake_versions.apply(connection, dataset, made, VERSION)
             if all(self._step(connection, switch) for switch in switches):
-                if sums:
-                    connection.execute(_SUMS)  # a lake made before checksums has no table for them
-                    rows = [(path, *checksum[:3]) for path, checksum in sums.items()]
-                    insert = "INSERT OR REPLACE INTO lakeq_checksums VALUES (?, ?, ?, ?)"
-                    connection.executemany(insert, rows)
-                    _note(connection, {p: (c[0], c[3]) for p, c in sums.items() if c[3]})
-                    _note_chunks(connection, sums)
+                keep_sums(connection, sums or {})
                 return True
             connection.rollback()
             return False
@@ -216,9 +222,7 @@ class Pointers:
     def note_ways(self, dataset: str, ways: Mapping[str, str]) -> None:
         """Keep how objects were read, by their URIs: with which options, as JSON."""
         with self._transaction() as connection:
-            connection.execute(_WAYS)
-            rows = [(dataset, source, way) for source, way in ways.items()]
-            connection.executemany("INSERT OR REPLACE INTO lakeq_ways VALUES (?, ?, ?)", rows)
+            keep_ways(connection, dataset, ways)
 
     def ways(self, dataset: str) -> dict[str, str]:
         """How the objects of a dataset were read, by their URIs, where it was kept."""
@@ -229,11 +233,7 @@ class Pointers:
         """Drop the checksums of files that are no more."""
         if paths and self.checksums():  # a lake made before checksums has no table for them
             with self._transaction() as connection:
-                connection.execute(_SEEN)
-                connection.execute(_CHUNKS)
-                for table in ("lakeq_checksums", "lakeq_seen", "lakeq_chunk_sums"):
-                    drop = f"DELETE FROM {table} WHERE path = ?"  # noqa: S608  # one of the three
-                    connection.executemany(drop, [(path,) for path in paths])
+                drop_sums(connection, paths)
 
     @staticmethod
     def _step(connection: sqlite3.Connection, switch: Switch) -> bool:
@@ -308,6 +308,33 @@ class Pointers:
             return AccessDenied(f"cannot write to the lake: {text}", where, hint)
         hint = "restore the file from a backup, or ingest again into a new lake"
         return BadLake(f"the lake's catalog is damaged: {text}", where, hint)
+
+
+def keep_sums(connection: sqlite3.Connection, sums: Mapping[str, Checksum]) -> None:
+    """Keep the checksums of files, by path."""
+    if sums:
+        connection.execute(_SUMS)  # a lake made before checksums has no table for them
+        rows = [(path, *checksum[:3]) for path, checksum in sums.items()]
+        insert = "INSERT OR REPLACE INTO lakeq_checksums VALUES (?, ?, ?, ?)"
+        connection.executemany(insert, rows)
+        _note(connection, {p: (c[0], c[3]) for p, c in sums.items() if c[3]})
+        _note_chunks(connection, sums)
+
+
+def keep_ways(connection: sqlite3.Connection, dataset: str, ways: Mapping[str, str]) -> None:
+    """Keep how objects were read."""
+    connection.execute(_WAYS)
+    rows = [(dataset, source, way) for source, way in ways.items()]
+    connection.executemany("INSERT OR REPLACE INTO lakeq_ways VALUES (?, ?, ?)", rows)
+
+
+def drop_sums(connection: sqlite3.Connection, paths: Sequence[str]) -> None:
+    """Drop the checksums of files that are no more."""
+    for statement in (_SUMS, _SEEN, _CHUNKS):
+        connection.execute(statement)
+    for table in ("lakeq_checksums", "lakeq_seen", "lakeq_chunk_sums"):
+        drop = f"DELETE FROM {table} WHERE path = ?"  # noqa: S608  # one of the three
+        connection.executemany(drop, [(path,) for path in paths])
 
 
 def _note(connection: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> None:

@@ -57,6 +57,10 @@ class Remainders:
             if file.path not in paths:
                 self._files.delete(file.path)
 
+    def leave(self) -> None:
+        """Leave all files where they are: it is not known whether a commit took them."""
+        self._made.clear()
+
     def _rest(self, writer: TableWriter, path: str, gone: frozenset[str]) -> NewFile:
         import pyarrow.parquet as pq
 

@@ -64,14 +64,16 @@ def orphans(
     files: WarehouseIO,
     location: Callable[[], str],
     journalled: Callable[[], Collection[str]],
+    before: datetime | None = None,
 ) -> Iterator[tuple[str, int]]:
     """The files below a table that no snapshot names and no writer is at work on, with sizes.
 
     What is there is listed first, then the writers are asked, then the table: a file that a
-    writer makes and commits meanwhile is known to one of the latter two.
+    writer makes and commits meanwhile is known to one of the latter two. On S3 only files that
+    were written `before` are looked at.
     """
     metadata = load_metadata(files, location())
-    found = list(files.listed(metadata.location))
+    found = list(files.listed(metadata.location, before=before))
     at_work = journalled()
     current = location()
     metadata = load_metadata(files, current)

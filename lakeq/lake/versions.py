@@ -101,19 +101,31 @@ def queries(dataset: str, uris: Collection[str]) -> Iterator[tuple[str, tuple[st
         yield text, (dataset, *part)
 
 
-def apply(
-    connection: sqlite3.Connection, dataset: str, claims: Iterable[Claim], lakeq: str
-) -> None:
-    """Make the claims true; `Outdated` with those whose revision is another now."""
+def check(
+    connection: sqlite3.Connection, dataset: str, claims: Collection[Claim]
+) -> dict[str, Version]:
+    """What is held of the claims' objects; `Outdated` with those whose revision is another now."""
     connection.execute(TABLE)
-    wanted = list(claims)
     known: dict[str, Version] = {}
-    for text, values in queries(dataset, [claim.version.uri for claim in wanted]):
+    for text, values in queries(dataset, [claim.version.uri for claim in claims]):
         known |= {found.uri: found for found in map(version, connection.execute(text, values))}
-    late = {c.version.uri for c in wanted if not _stands(c, known)}
+    late = {c.version.uri for c in claims if not _stands(c, known)}
     if late:
         raise Outdated(late)
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return known
+
+
+def apply(
+    connection: sqlite3.Connection,
+    dataset: str,
+    claims: Iterable[Claim],
+    lakeq: str,
+    at: str = "",
+) -> None:
+    """Make the claims true, at the time `at` or now; raises what `check` does."""
+    wanted = list(claims)
+    known = check(connection, dataset, wanted)
+    at = at or datetime.now(UTC).isoformat(timespec="milliseconds")
     gone = [(dataset, claim.version.uri) for claim in wanted if claim.forget]
     connection.executemany("DELETE FROM lakeq_versions WHERE dataset = ? AND uri = ?", gone)
     rows = [_row(dataset, claim, known, at, lakeq) for claim in wanted if not claim.forget]

@@ -91,7 +91,7 @@ class Ledger:
     """The ledger of a lake, for one spender; making it opens nothing."""
 
     def __init__(self, settings: config.Settings) -> None:
-        self.lake = str(settings.lake.absolute())
+        self.lake = settings.place if settings.catalog else str(settings.lake.absolute())
         self.budgets = settings.budget
         self.spender = Spender(
             settings.user or os_user(), settings.project, tuple(sorted(settings.tags.items()))
@@ -372,6 +372,8 @@ def place(settings: config.Settings) -> Path:
     if settings.ledger is not None:
         return settings.ledger
     beside = settings.lake / FILE_NAME
+    if settings.catalog:  # the folder is this machine's own; it may not be there yet
+        settings.lake.mkdir(parents=True, exist_ok=True)
     may_write = os.access(settings.lake, os.W_OK | os.X_OK)
     if may_write and (not beside.exists() or os.access(beside, os.W_OK)):
         return beside

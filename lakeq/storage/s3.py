@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from lakeq import redact
@@ -208,7 +208,15 @@ class Buckets:
         owner = _owner(bucket, tables)
         if owner is not None:
             return owner.access
-        return "signed" if self._session().get_credentials() else "anonymous"
+        return "signed" if self._has_credentials else "anonymous"
+
+    @cached_property
+    def _has_credentials(self) -> bool:
+        return bool(self._session().get_credentials())
+
+    @cached_property
+    def _own_region(self) -> str:
+        return self._session().region_name or DEFAULT_REGION
 
     def client(self, access: Access, region: str) -> Any:
         """The boto3 client for one way of access; anonymous ones cannot sign."""
@@ -228,7 +236,7 @@ class Buckets:
         owner = _owner(bucket, tables)
         if owner is not None and owner.region:
             return owner.region
-        return self._session().region_name or DEFAULT_REGION
+        return self._own_region
 
     def _session(self) -> Any:
         import boto3

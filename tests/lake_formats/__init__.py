@@ -102,8 +102,9 @@ def new_file(
     table: Table,
     partition: tuple[str, ...],
     rows: list[dict[str, object]],
+    source: str = "s3://b/a",
 ) -> NewFile:
-    """A finished data file of the object s3://b/a."""
-    file = lake.writer(table, session).open("s3://b/a", partition, 0)
+    """A finished data file of the object `source`."""
+    file = lake.writer(table, session).open(source, partition, 0)
     file.write(pa.RecordBatch.from_pylist(rows, types.arrow_schema(table)))
     return file.close()
