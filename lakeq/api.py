@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lakeq.maintain import MaintenanceReport
     from lakeq.named import NamedQuery
     from lakeq.planner import Plan
+    from lakeq.publish import PublishReport
     from lakeq.query import Result
     from lakeq.quote import Quote
     from lakeq.refresh import RefreshReport
@@ -479,6 +480,45 @@ class Lake:
 
         mending = verify.Mending(again, partial(self.refresh, force=True))
         return verify.repair(self._iceberg, storage, self.catalog, report, mending)
+
+    def publish(
+        self,
+        destination: str,
+        names: str | Sequence[str] = (),
+        *,
+        dry_run: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> PublishReport:
+        """Copy tables as they are now to the lake at `destination`, which AWS Glue names.
+
+        `destination` is s3://bucket/prefix, `names` are datasets or tables (`dataset.table`), by
+        default all that the lake holds. A file is sent once, checked against its checksum, and
+        found again by a try after one that was stopped; then all tables are switched in one
+        commit, together with the versions of raw objects. Publishing again sends what is new and
+        drops what is gone. `progress` is told a table, its bytes sent so far, of how many.
+
+        Raises `UsageError`, before anything is sent, for a table of the destination that is no
+        copy of this lake's, or that others have changed; `BadLake` for a file that is damaged.
+        """
+        from lakeq import config, publish
+        from lakeq.lake import IcebergLake
+
+        if self.settings.catalog:
+            hint = "name a lake in a folder: --lake FOLDER"
+            raise UsageError("the lake is named by Glue already", self.settings.place, hint)
+        present = self._iceberg.tables()
+        given = [names] if isinstance(names, str) else list(names)
+        wanted = [t.qualified for name in given for t in self._upkept(name)] if given else present
+        chosen = [n for n in dict.fromkeys(wanted) if n in present or n in given]
+        target = IcebergLake(config.published(self.settings, destination))
+        return publish.publish(
+            self._iceberg,
+            target,
+            chosen,
+            prices=self.settings.prices,
+            dry_run=dry_run,
+            progress=progress,
+        )
 
     def _upkept(self, name: str) -> list[Table]:
         """The tables that a name means to the upkeep, hidden ones of a dataset included."""

@@ -403,6 +403,16 @@ def _place(
     return {"lake": data / "lakeq" / GLUE / bucket / prefix, "warehouse": named}
 
 
+def published(settings: Settings, place: str) -> Settings:
+    """The settings of the lake in Glue at `place`, s3://bucket/prefix, reached as this one is."""
+    parsed: dict[str, object] = {"lake": place.rstrip("/"), "catalog": GLUE}
+    if not place.startswith("s3://"):
+        raise UsageError(f"not a place on S3: {place!r}", "publish", "write s3://bucket/prefix")
+    found = _place(parsed, {"lake": "publish"}, os.environ)
+    lake, warehouse = cast("Path", found["lake"]), str(found["warehouse"])
+    return replace(settings, lake=lake, warehouse=warehouse, catalog=GLUE)
+
+
 def with_limits(
     settings: Settings, limits: Mapping[str, object], engine: str | None = None
 ) -> Settings:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from lakeq._packed_files import PackedFiles, contents
 from lakeq.config import GLUE
 from lakeq.errors import BadLake, LakeqError, NotFound, StorageUnavailable, UsageError
-from lakeq.lake.pointers import Pointers, Stamp, Undone, split
-from lakeq.lake.side import Side, SideFiles, from_milliseconds, milliseconds
+from lakeq.lake.at import At as At
+from lakeq.lake.at import snapshot_id
+from lakeq.lake.pointers import Checksum, Pointers, Stamp, Undone, split
+from lakeq.lake.side import Side, SideFiles
 from lakeq.lake.versions import Claim, Outdated, Version
 from lakeq.snapshot import DataFile, SnapshotInfo, TableSnapshot
 from lakeq.storage.tally import Tally
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from lakeq.lake.verify import Checked, Inventory, Listed
     from lakeq.storage.s3 import Buckets
 
-At = int | str | datetime
 COMMIT_ATTEMPTS = 31  # the first and 30 more
 UNSEEN_WRITER = timedelta(days=1)  # the longest that another machine writes before it commits
 _LONGEST_WAIT_S = 2.0
@@ -116,6 +117,20 @@ class IcebergLake:
         self._check_present(name, locations)
         return list(self._head(name, locations[name]).history)
 
+    @property
+    def place(self) -> str:
+        """The lake as it was named: a folder, or s3://bucket/prefix of one that Glue names."""
+        return self._settings.place
+
+    @property
+    def pointers(self) -> Pointers:
+        """Which metadata file is current for each table, and what else is kept beside that."""
+        return self._pointers
+
+    def files(self) -> WarehouseIO:
+        """The lake's files, read and written one by one."""
+        return self._files()
+
     def missing_files(self, snapshot: TableSnapshot) -> list[str]:
         """The data files of `snapshot` that are not where they should be."""
         files = self._files()
@@ -162,7 +177,7 @@ class IcebergLake:
         return side
 
     def _at(self, head: Side, location: str, at: At) -> TableSnapshot:
-        number = _snapshot_id(head, at)
+        number = snapshot_id(head, at)
         if number == head.snapshot.snapshot_id:
             return head.snapshot
         name = head.snapshot.name
@@ -325,15 +340,20 @@ class IcebergLake:
         remains = self._remainders(session)
         taken: list[NewFile] = []
         try:
-            for attempt in range(COMMIT_ATTEMPTS):
-                if attempt:
-                    _wait(attempt)
-                staged = self._try_commit(changes, session, remains, claims or {})
-                if staged is not None:
-                    taken = [file for state in staged for file in state.made]
-                    return {state.name: state.snapshot_id for state in staged}
+            staged = self.persist(lambda: self._try_commit(changes, session, remains, claims or {}))
+            taken = [file for state in staged for file in state.made]
+            return {state.name: state.snapshot_id for state in staged}
         finally:
             remains.drop_all_but(taken)
+
+    def persist(self, attempt: Callable[[], list[Staged] | None]) -> list[Staged]:
+        """The outcome of the first attempt that is not overtaken, after ever longer waits."""
+        for number in range(COMMIT_ATTEMPTS):
+            if number:
+                _wait(number)
+            staged = attempt()
+            if staged is not None:
+                return staged
         what = f"{COMMIT_ATTEMPTS} commits in a row were overtaken by other writers"
         raise StorageUnavailable(what, self._settings.place, "try again when fewer are writing")
 
@@ -353,32 +373,53 @@ class IcebergLake:
     ) -> list[Staged] | None:
         from lakeq.lake.commit import stage
 
+        new = [file for change in changes for file in change.files]
+        sums = {file.path: file.checksum for file in new if file.checksum}
+        staged = self.switch(
+            lambda staging: [stage(staging, change) for change in changes],
+            session,
+            sums,
+            claims,
+            remains,
+        )
+        for change, state in zip(changes, staged or (), strict=staged is not None):
+            if state.switch:
+                self._remember(change, state)
+        return staged
+
+    def switch(
+        self,
+        prepare: Callable[[StagingCatalog], list[Staged]],
+        session: Session,
+        sums: Mapping[str, Checksum],
+        claims: Mapping[str, Sequence[Claim]],
+        remains: Remainders | None = None,
+    ) -> list[Staged] | None:
+        """Try once to make current what `prepare` writes; None when another writer was faster.
+
+        `sums` are the checksums of the data files that it names, by path.
+        """
         files = self._files(session)
-        staging = self._staging(files, remains)
         try:
-            staged = [stage(staging, change) for change in changes]
+            staged = prepare(self._staging(files, remains))
         except BaseException:
             files.discard()
             raise
-        made = [file for state in staged for file in state.made]
-        new = [file for change in changes for file in change.files] + made
-        sums = files.sums | {file.path: file.checksum for file in new if file.checksum}
+        made = {f.path: f.checksum for state in staged for f in state.made if f.checksum}
         switches = [state.switch for state in staged if state.switch]
         try:
-            if not self._pointers.switch(switches, sums, claims):
+            if not self._pointers.switch(switches, {**files.sums, **sums, **made}, claims):
                 files.discard()
                 return None
         except Outdated:
             files.discard()
             raise
         except BaseException as error:  # the files may be named: a sweep will know
-            remains.leave()
+            if remains is not None:
+                remains.leave()
             if isinstance(error, Undone):
                 return None
             raise
-        for change, state in zip(changes, staged, strict=True):
-            if state.switch:
-                self._remember(change, state)
         return staged
 
     def _remember(self, change: Change, state: Staged) -> None:
@@ -595,36 +636,3 @@ def _wait(attempt: int) -> None:
     from random import uniform
 
     time.sleep(uniform(0, min(_LONGEST_WAIT_S, 0.02 * 2**attempt)))  # not a secret
-
-
-def _snapshot_id(head: Side, at: At) -> int:
-    """The snapshot that `at` means; `NotFound` says which ones there are."""
-    name = head.snapshot.name
-    if isinstance(at, str) and at.isascii() and at.isdigit():
-        at = int(at)
-    if isinstance(at, int):
-        if any(info.snapshot_id == at for info in head.history):
-            return at
-        hint = f"see: lakeq snapshots {name}; a time is written 2024-01-31 or 2024-01-31T12:00"
-        raise NotFound(f"no snapshot {at}", name, hint)
-    moment = _utc(at) if isinstance(at, datetime) else _time(at)
-    current = [number for time_, number in head.log if time_ <= milliseconds(moment)]
-    if current:
-        return current[-1]
-    if not head.log:
-        raise NotFound("nothing was ever committed", name, "ingest into it first")
-    first = from_milliseconds(head.log[0][0]).isoformat(timespec="milliseconds")
-    what = f"no snapshot at {moment.isoformat()}: the earliest is of {first}"
-    raise NotFound(what, name, f"see: lakeq snapshots {name}")
-
-
-def _time(text: str) -> datetime:
-    try:
-        return _utc(datetime.fromisoformat(text))
-    except ValueError as error:
-        hint = "give a snapshot id, or a time such as 2024-01-31T12:00:00Z"
-        raise UsageError(f"neither snapshot nor time: {text!r}", "--at", hint) from error
-
-
-def _utc(time_: datetime) -> datetime:
-    return time_.replace(tzinfo=UTC) if time_.tzinfo is None else time_.astimezone(UTC)

@@ -287,16 +287,7 @@ def stage(catalog: StagingCatalog, change: Change) -> Staged:
     removed, made = _outgoing(catalog, transaction, change)
     added = tuple(data_files(metadata, (*change.files, *made)))
     if removed or added:
-        operation = Operation.OVERWRITE if removed else Operation.APPEND
-        why = {MADE_BY: VERSION} | ({WHY: change.why} if change.why else {})
-        producer = _Replace(
-            operation, transaction, catalog.files, uuid.uuid4(), snapshot_properties=why
-        )
-        for old in removed:
-            producer.delete_data_file(old)
-        for new in added:
-            producer.append_data_file(new)
-        producer.commit()
+        produced(transaction, catalog.files, removed, added, change.why)
     count = len(catalog.staged)
     transaction.commit_transaction()
     if len(catalog.staged) == count:
@@ -305,6 +296,24 @@ def stage(catalog: StagingCatalog, change: Change) -> Staged:
     done = catalog.staged[-1]
     gone = frozenset(file.file_path for file in removed)
     return Staged(done.name, done.old, done.location, done.metadata, added, gone, tuple(made))
+
+
+def produced(
+    transaction: Remembering,
+    files: WarehouseIO,
+    removed: Collection[DataFile],
+    added: Collection[DataFile],
+    why: str,
+) -> None:
+    """Add a snapshot to the transaction: files that go and files that come."""
+    operation = Operation.OVERWRITE if removed else Operation.APPEND
+    told = {MADE_BY: VERSION} | ({WHY: why} if why else {})
+    producer = _Replace(operation, transaction, files, uuid.uuid4(), snapshot_properties=told)
+    for old in removed:
+        producer.delete_data_file(old)
+    for new in added:
+        producer.append_data_file(new)
+    producer.commit()
 
 
 def live_files(

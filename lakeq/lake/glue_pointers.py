@@ -75,6 +75,13 @@ class GluePointers(Pointers):
         """The current metadata file of `table` (dataset.table), or None when it is not there."""
         return self._locations([table]).get(table)
 
+    def taken(self, names: Collection[str]) -> dict[str, str]:
+        """The metadata files of those of `names` that Glue has, though the lake's log may not.
+
+        Raises `UsageError` when a table of that name lies elsewhere.
+        """
+        return self.glue.locations(names) | self._locations(names)
+
     def all(self) -> dict[str, str]:
         """The current metadata file of each table, in the order of the tables' names."""
         return self._locations(None)

@@ -184,6 +184,15 @@ class WarehouseIO(FileIO):
         except FileNotFoundError as error:
             raise NotFound(f"no file {path}", path) from error
 
+    def told(self, path: str) -> tuple[int, str] | None:
+        """Size and SHA-256 (base64, "" if S3 has none) of an object; None where there is none."""
+        try:
+            found = self._s3("head_object", path, ChecksumMode="ENABLED")
+        except NotFound:
+            return None
+        whole = found.get("ChecksumType", "FULL_OBJECT") != "COMPOSITE"
+        return int(found["ContentLength"]), str(found.get("ChecksumSHA256", "")) if whole else ""
+
     def listed(
         self, folder: str, *, after: str = "", before: datetime | None = None
     ) -> Iterator[tuple[str, int]]:

@@ -147,6 +147,10 @@ class Pointers:
             raise BadLake(f"{table} has no metadata file", str(self.path))
         return str(rows[0][0]) if rows else None
 
+    def taken(self, names: Collection[str]) -> dict[str, str]:
+        """The metadata files of those of `names` that are there, or that the catalog has."""
+        return {name: at for name, at in self.all().items() if name in names}
+
     def all(self) -> dict[str, str]:
         """The current metadata file of each table, in the order of the tables' names."""
         rows = self._read(

@@ -266,7 +266,7 @@ def test_tables_that_glue_lacks_or_has_older(place: Place, s3: S3) -> None:
     glue.delete_table(DatabaseName="clinvar", Name="grch37")
     found = place.found()[f"glue {TABLE}"]
     assert place.metadata_file in found.detail
-    assert "engines.md" in found.next
+    assert "lakeq publish" in found.next
     glue.create_table(DatabaseName="clinvar", TableInput={"Name": "grch37"})
 
 
@@ -286,7 +286,7 @@ def test_a_lake_on_this_machine(place: Place, cohort_lake: Lake) -> None:
     files = IcebergLake(settings).metadata_files()
     found = {check.name: check for check in checks(settings, files)}
     assert found["lake"].result == WRONG
-    assert "warehouse" in found["lake"].next
+    assert "lakeq publish" in found["lake"].next
     assert found["glue"].result == SKIPPED
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import sqlglot
@@ -20,6 +20,9 @@ from botocore.exceptions import ClientError
 from sqlglot import exp
 
 from lakeq.api import Lake
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Trino's functions that DuckDB has not, or not with the same meaning.
 MACROS = """
@@ -63,6 +66,7 @@ class FakeAthena:
     """
 
     lake: Lake
+    glue: Any = None  # a client: tables are those that it names, read by PyIceberg
     slow: int = 1
     throttle: int = 0
     fail: str = ""
@@ -141,17 +145,36 @@ class FakeAthena:
     def _attach(
         self, connection: duckdb.DuckDBPyConnection, name: str, version: exp.Expr | None
     ) -> None:
+        dataset, _, short = name.partition(".")
+        if self.glue is not None:
+            at = None if version is None else int(re.sub(r"\D", "", version.sql()))
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{dataset}"')
+            connection.register(f"{dataset}_{short}", self._from_glue(dataset, short, at))
+            connection.execute(
+                f'CREATE OR REPLACE VIEW "{dataset}"."{short}" AS FROM "{dataset}_{short}"'
+            )
+            return
         snapshot = self.lake.table(name).snapshot
         assert snapshot is not None
         if version is not None:
             assert int(re.sub(r"\D", "", version.sql())) == snapshot.snapshot_id
-        dataset, _, short = name.partition(".")
         paths = ", ".join(f"'{file.path}'" for file in snapshot.files)
         connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{dataset}"')
         connection.execute(
             f'CREATE VIEW IF NOT EXISTS "{dataset}"."{short}" AS SELECT * FROM'
             f" read_parquet([{paths}], union_by_name = true)"
         )
+
+    def _from_glue(self, database: str, table: str, at: int | None) -> pa.Table:
+        """A table as Athena finds it: Glue names its metadata, the rest is Iceberg."""
+        from pyiceberg.table import StaticTable
+
+        found = self.glue.get_table(DatabaseName=database, Name=table)["Table"]
+        s3 = self.lake.settings.s3
+        options = {"s3.endpoint": s3.endpoint_url, "s3.region": s3.region or "us-east-1"}
+        options |= {"s3.access-key-id": "tests-own", "s3.secret-access-key": "tests-own"}
+        location = found["Parameters"]["metadata_location"]
+        return StaticTable.from_metadata(location, options).scan(snapshot_id=at).to_arrow()
 
     def get_query_execution(self, QueryExecutionId: str) -> dict[str, Any]:
         """How a query stands."""
