@@ -235,7 +235,8 @@ _PORTABLE = """\
 DuckDB's SQL is lakeq's. On Spark and Athena a query gives the same rows in the same order, with
 the same NULLs, names and types, or it is refused before anything is read, with the nearest form
 that is portable: [decision 0090](../adr/0090-engines.md). Everything here runs on DuckDB and on
-Spark in the tests.
+Spark in the tests. The functions that translations use are those of Spark 4.2 and of Trino's
+documentation at commit 01e94c03cffc; Athena is engine version 3, which follows Trino.
 
 Portable: SELECT with joins (also SEMI, ANTI, USING), subqueries, CTEs, UNION (also BY NAME),
 INTERSECT, EXCEPT, GROUP BY (also ALL, CUBE, ROLLUP, GROUPING SETS), FILTER, HAVING, QUALIFY,

@@ -27,6 +27,13 @@ class Comparison:
     reports: Mapping[str, Report]
     difference: str
 
+    def table(self) -> list[tuple[object, ...]]:
+        """A row for each engine: name, rows, seconds, bytes, dollars."""
+        return [
+            (name, r.rows, r.seconds, r.bytes_scanned, r.cost_usd)
+            for name, r in self.reports.items()
+        ]
+
     def __str__(self) -> str:
         head = f"{'engine':<8} {'rows':>10} {'seconds':>9} {'bytes':>12} {'dollars':>10}"
         lines = [

@@ -63,7 +63,8 @@ class AthenaSettings:
     """How Athena is asked: workgroup, where results go, Glue's database prefix.
 
     `output` is s3://bucket/prefix ("" is the workgroup's own), `catalog` the data catalog,
-    `reuse_minutes` how old a result may be that Athena gives again for nothing (0: never).
+    `reuse_minutes` how old a result may be that Athena gives again for nothing (0: never),
+    `unload_bytes` from how many expected bytes on a result comes by UNLOAD (None: never).
     """
 
     workgroup: str = ""
@@ -72,6 +73,7 @@ class AthenaSettings:
     region: str = ""
     endpoint_url: str = ""
     reuse_minutes: int = 0
+    unload_bytes: int | None = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +320,7 @@ _READERS: Mapping[str, Callable[[_Value, str], object]] = {
     "athena.region": _text,
     "athena.endpoint_url": _text,
     "athena.reuse_minutes": _whole,
+    "athena.unload_bytes": _bytes,
     "glue.prefix": _text,
     "glue.region": _text,
     "glue.endpoint_url": _text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from pyiceberg.exceptions import CommitFailedException
 import lakeq
 from examples.make_cohort import MadeCohort
 from lakeq.api import Lake
+from lakeq.cli import run
+from lakeq.engines import athena
 from lakeq.errors import AccessDenied, NotFound, UsageError
 from lakeq.lake import IcebergLake, glue_pointers
 from lakeq.lake.commit import Change
@@ -71,6 +74,7 @@ class Machine:
         return {**os.environ, **variables(self.s3, self.prefix), **home}
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
+        (self.folder / "DATA").mkdir(parents=True, exist_ok=True)
         line = [sys.executable, "-m", "tests.support.glue_writer", self.root, *map(str, arguments)]
         return subprocess.Popen(
             line, env=self.environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True
@@ -364,3 +368,45 @@ def test_a_lake_on_s3_without_a_catalog_is_refused_with_both_ways() -> None:
 def test_glue_needs_a_place_on_s3(place: str) -> None:
     with pytest.raises(UsageError, match="lies on S3"):
         lakeq.connect(place, catalog="glue")
+
+
+def test_expired_credentials_are_one_clear_error(
+    iceberg: IcebergLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(iceberg, "s3://b/a", 1)
+
+    class Expired:
+        def get_table(self, **_: object) -> None:
+            raise error("ExpiredTokenException", "The security token is expired", "GetTable")
+
+    monkeypatch.setattr(iceberg.pointers.glue, "_client", Expired())
+    with pytest.raises(AccessDenied, match="expired") as told:
+        put(iceberg, "s3://b/b", sites(2))
+    assert "log in again" in told.value.hint
+
+
+def test_the_doctor_tells_a_right_of_glue_that_is_missing(
+    s3: S3,
+    root: str,
+    prefix: str,
+    iceberg: IcebergLake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    commit(iceberg, "s3://b/a", 1)
+    for key, value in variables(s3, prefix).items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint_url)
+
+    def denied(self: GlueTables, name: str, table: str, **_: Any) -> Any:
+        raise self._named(error("AccessDeniedException", "no"), f"{table}", "GetTables")
+
+    monkeypatch.setattr(GlueTables, "_call", denied)
+    monkeypatch.setattr(athena, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(athena, "ATTEMPTS", 1)
+    assert run(["athena", "doctor", "--lake", root, "--format", "json"]) == 1
+    found = {row["check"]: row for row in json.loads(capsys.readouterr().out)}
+    assert found["lake"]["result"] == "wrong"
+    line = json.loads(found["lake"]["next"].partition(": ")[2])
+    assert line["Action"] == ["glue:GetTables"]
+    assert f"arn:aws:glue:*:*:table/{prefix}made/*" in line["Resource"]

@@ -161,10 +161,9 @@ def test_a_publish_killed_in_the_middle_leaves_the_destination_and_goes_on(
     there = lakeq.connect(root, **options(s3, prefix))
     rows = everything(there, "clinvar.grch37")
     script = (
-        "import sys, itertools\n"
-        "from tests.support.killing import arm\n"
-        "calls = itertools.count(1)\n"
-        f"arm({point!r}, lambda: next(calls) == {call})\n"
+        "import sys\n"
+        "from tests.support.killing import arm, counting\n"
+        f"arm({point!r}, counting({call}), {str(tmp_path)!r})\n"
         "from lakeq.cli import run\n"
         "sys.exit(run(sys.argv[1:]))\n"
     )

@@ -8,6 +8,7 @@ import click
 
 from lakeq.cli.options import connect, lake_options, listing_format
 from lakeq.cli.output import Style, listing, write
+from lakeq.errors import LakeqError
 
 
 @click.group()
@@ -39,7 +40,13 @@ def doctor(workgroup: str | None, format: str) -> None:
     from lakeq.lake import IcebergLake
 
     settings = connect(**({"athena_workgroup": workgroup} if workgroup else {})).settings
-    found = list(_athena_doctor.checks(settings, IcebergLake(settings).metadata_files()))
+    tables: dict[str, str] = {}
+    trouble: LakeqError | None = None
+    try:
+        tables = IcebergLake(settings).metadata_files()
+    except LakeqError as error:  # a finding, where Glue names the tables and does not answer
+        trouble = error
+    found = list(_athena_doctor.checks(settings, tables, trouble))
     rows = [(*check[:3], check.next or None) for check in found]
     text = listing(rows, check="VARCHAR", result="VARCHAR", detail="VARCHAR", next="VARCHAR")
     write(text, format, sys.stdout.buffer, Style())

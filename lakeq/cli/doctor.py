@@ -44,10 +44,10 @@ def _duckdb() -> Check:
 
 def _lake() -> list[Check]:
     lake = connect()
-    folder = lake.settings.lake
-    if not folder.exists():
+    folder, in_glue = lake.settings.lake, bool(lake.settings.catalog)
+    if not (in_glue or folder.exists()):
         return [("lake", True, f"{folder}: made by the first ingest")]
-    checks = [("lake", os.access(folder, os.W_OK), str(folder))]
+    checks = [("lake", in_glue or os.access(folder, os.W_OK), lake.settings.place)]
     try:
         present = [info for info in lake.tables() if info.snapshot]
     except LakeqError as error:

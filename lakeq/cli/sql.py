@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lakeq.cli.options import connect, lake_options, report_option, spender_options
-from lakeq.cli.output import BINARY_FORMATS, FORMATS, Style, format_of, opened, write
+from lakeq.cli.output import BINARY_FORMATS, FORMATS, Style, format_of, listing, opened, write
 from lakeq.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -108,7 +108,11 @@ def sql(
         click.echo(json.dumps(plan.to_dict()) if format == "json" else str(plan))
         return
     if compare is not None:
-        _compare(lake, text, _values(lake, text, _pairs(params)), compare, at=at)
+        if output is not None or fail_on_alert:
+            what = "a comparison has no rows to write, and sets off no alert"
+            raise UsageError(what, "--compare", "leave out -o and --fail-on-alert")
+        options = {"at": at, "across_assemblies": across_assemblies, "max_rows": max_rows}
+        _compare(lake, text, _values(lake, text, _pairs(params)), compare, format, options)
         return
     target = None if output in (None, "-") else Path(str(output))
     terminal = target is None and sys.stdout.isatty()
@@ -124,21 +128,37 @@ def sql(
         across_assemblies=across_assemblies,
         max_rows=max_rows,
     )
-    _print(result, kind, target, Style(terminal, csv_safe))
+    try:
+        _print(result, kind, target, Style(terminal, csv_safe))
+    except KeyboardInterrupt:
+        if result.report.engine == "athena":  # it is cancelled, and what it had read is billed
+            _tell(result.report, report)
+        raise
     _tell(result.report, report)
     if fail_on_alert and result.alerts:
         click.get_current_context().exit(ALERTED)
 
 
 def _compare(
-    lake: Lake, text: str, values: Mapping[str, object], names: str, *, at: str | None
+    lake: Lake,
+    text: str,
+    values: Mapping[str, object],
+    names: str,
+    format: str | None,
+    options: Mapping[str, object],
 ) -> None:
     """Print engines side by side; rows that differ are a failure."""
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     if len(chosen) < 2:
         raise UsageError("give two engines or more", "--compare", "--compare duckdb,spark")
-    found = lake.compare(text, values, engines=chosen, at=at)
-    click.echo(str(found))
+    found = lake.compare(text, values, engines=chosen, **options)
+    if format is None:
+        click.echo(str(found))
+    else:
+        types = {"engine": "VARCHAR", "rows": "BIGINT", "seconds": "DOUBLE", "bytes": "BIGINT"}
+        rows = listing(found.table(), **types, dollars="DECIMAL(38, 9)")
+        write(rows, format, sys.stdout.buffer, Style(sys.stdout.isatty()))
+        click.echo(found.difference or "the rows agree", err=True)
     if found.difference:
         click.get_current_context().exit(1)
 

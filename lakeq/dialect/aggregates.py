@@ -43,7 +43,8 @@ def _rewrapped(name: str, value: exp.Expr, new: exp.Expr) -> exp.Expr:
 @writer("ANY_VALUE")
 def _any_value(call: Call, target: str) -> exp.Expr:
     (value,) = call.expressions
-    name = "ANY_VALUE({0}, TRUE)" if target == SPARK else "ANY_VALUE({0})"
+    # The same in Trino, where ANY_VALUE came later, with release 413
+    name = "ANY_VALUE({0}, TRUE)" if target == SPARK else "ARBITRARY({0})"
     return fill(target, name, value)
 
 

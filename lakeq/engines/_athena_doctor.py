@@ -46,9 +46,14 @@ class Check(NamedTuple):
     next: str = ""
 
 
-def checks(settings: Settings, tables: Mapping[str, str]) -> Iterator[Check]:
-    """Every check in order; `tables` are the lake's, each with its current metadata file."""
-    doctor = _Doctor(settings, tables)
+def checks(
+    settings: Settings, tables: Mapping[str, str], trouble: LakeqError | None = None
+) -> Iterator[Check]:
+    """Every check in order; `tables` are the lake's, each with its current metadata file.
+
+    `trouble` is why they cannot be had.
+    """
+    doctor = _Doctor(settings, tables, trouble)
     first = doctor.credentials()
     yield first
     yield doctor.region_check()
@@ -73,7 +78,10 @@ def statement(actions: Sequence[str], *resources: str) -> str:
 class _Doctor:
     """What the checks learn from each other: the account, the workgroup's own settings."""
 
-    def __init__(self, settings: Settings, tables: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: Settings, tables: Mapping[str, str], trouble: LakeqError | None
+    ) -> None:
+        self.trouble = trouble
         self.settings = settings
         self.tables = tables
         self.workgroup = settings.athena.workgroup or "primary"
@@ -237,6 +245,9 @@ class _Doctor:
 
     def lake(self) -> Iterator[Check]:
         """The lake's files: on S3, and readable with these credentials, which Athena uses."""
+        if self.trouble is not None:
+            yield Check("lake", WRONG, self.trouble.what, self.trouble.hint)
+            return
         if not self.tables:
             yield Check("lake", SKIPPED, "the lake has no table yet")
             return

@@ -1,7 +1,8 @@
 """Amazon Athena, engine version 3, over the Iceberg tables that Glue names: rows and the bill.
 
 Each table is read at the snapshot that was planned (`FOR VERSION AS OF`). Lists and structs come
-back as JSON, since GetQueryResults writes them as text that cannot be told apart. API:
+back as JSON, since GetQueryResults writes them as text that cannot be told apart. Large results
+come by UNLOAD. API:
 https://docs.aws.amazon.com/athena/latest/APIReference/
 """
 
@@ -14,13 +15,14 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lakeq import cost, dialect, redact
 from lakeq.engines import UNLIMITED, Access, Allowance, Reference, ResultColumn, Row
+from lakeq.engines import _athena_unload as unloading
 from lakeq.engines._athena_errors import THROTTLED, failed, named
 from lakeq.engines._results import Shaped, expected_schema
-from lakeq.errors import LimitPassed, UsageError
+from lakeq.errors import LakeqError, LimitPassed, UsageError
 from lakeq.storage import aws
 
 if TYPE_CHECKING:
@@ -81,14 +83,24 @@ class Engine:
             bind=True,
             as_json=[] if explain else nested,
         )
-        text = f"EXPLAIN {translated.sql}" if explain else translated.sql
         columns = (ResultColumn("plan", "VARCHAR"),) if explain else reference.columns
+        unload = None
+        if not explain and self._is_large(reference.athena_bytes):
+            unload = unloading.of(translated.sql, columns, self.settings.athena.output)
+        text = unload.sql if unload else translated.sql
+        text = f"EXPLAIN {text}" if explain else text
         cut_off = max(int(CUT_OFF_SHARE * reference.athena_bytes), CUT_OFF_LEAST)
         notes = self._set_cut_off(cut_off)
-        execution = self._start(text, translated.parameters)
-        return Run(self, execution, columns, allowance, cut_off, notes)
+        execution = self._start(text, translated.parameters, reuse=unload is None)
+        return Run(self, execution, columns, allowance, Terms(cut_off, notes, unload))
 
-    def _start(self, text: str, parameters: Sequence[str]) -> str:
+    def _is_large(self, expected_bytes: int) -> bool:
+        """Whether a result may be too large for pages: few are larger than what is read."""
+        chosen = self.settings.athena
+        least = chosen.unload_bytes
+        return bool(chosen.output) and least is not None and expected_bytes >= least
+
+    def _start(self, text: str, parameters: Sequence[str], *, reuse: bool) -> str:
         """Submit once, however often it takes: the token makes a retry the same query."""
         chosen = self.settings.athena
         arguments: dict[str, Any] = {
@@ -102,7 +114,7 @@ class Engine:
             arguments["QueryExecutionContext"] = {"Catalog": chosen.catalog}
         if parameters:
             arguments["ExecutionParameters"] = list(parameters)
-        if chosen.reuse_minutes:
+        if chosen.reuse_minutes and reuse:  # results of UNLOAD are not given again
             by_age = {"Enabled": True, "MaxAgeInMinutes": chosen.reuse_minutes}
             arguments["ResultReuseConfiguration"] = {"ResultReuseByAgeConfiguration": by_age}
         return str(self.call("start_query_execution", **arguments)["QueryExecutionId"])
@@ -174,6 +186,14 @@ def is_nested(duckdb_type: str) -> bool:
     return duckdb_type.endswith("]") or duckdb_type.startswith(("STRUCT(", "MAP("))
 
 
+class Terms(NamedTuple):
+    """On what terms a query was sent: most bytes, what to note, and as which UNLOAD, if as one."""
+
+    cut_off: int
+    notes: tuple[str, ...]
+    unload: unloading.Unload | None = None
+
+
 class Run:
     """A query that Athena has taken; its rows are there when all of it has run."""
 
@@ -183,15 +203,16 @@ class Run:
         execution: str,
         columns: tuple[ResultColumn, ...],
         allowance: Allowance,
-        cut_off: int,
-        notes: tuple[str, ...],
+        terms: Terms,
     ) -> None:
         self._engine = engine
         self.execution = execution
         self.columns = columns
         self._allowance = allowance
-        self._cut_off = cut_off
-        self._notes = notes
+        self._cut_off = terms.cut_off
+        self._notes = list(terms.notes)
+        self._unload = terms.unload
+        self._manifest = ""
         self._shaped: Shaped | None = None
         self._began = time.perf_counter()
         self._done = False
@@ -225,6 +246,7 @@ class Run:
             self._stop()
             raise
         self._done = True
+        self._manifest = found.get("Statistics", {}).get("DataManifestLocation", "")
         if state != "SUCCEEDED":
             raise failed(found, self._cut_off)
 
@@ -281,6 +303,9 @@ class Run:
 
         self._wait()
         schema = expected_schema(self.columns)
+        if self._unload is not None:
+            yield from self._unloaded(self._unload, schema)
+            return
         token: str | None = None
         first = True
         while True:
@@ -303,6 +328,20 @@ class Run:
             token = page.get("NextToken")
             if not token:
                 return
+
+    def _unloaded(self, unload: unloading.Unload, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        client = new_client("s3", self._engine.settings)
+        try:
+            for table in unloading.tables(client, self._manifest, unload.ordered):
+                yield from unloading.batch(table, self.columns, _of_texts, schema)
+        except LakeqError:
+            raise
+        except Exception as error:  # noqa: BLE001  # as above
+            raise named(error, self._engine.settings.athena.workgroup) from redact.bare(error)
+        note = unloading.delete(client, self._manifest)
+        if note:
+            self._notes.append(note)
+            self._execution()
 
     def access(self) -> Access:
         """What was read up to now."""
@@ -333,6 +372,15 @@ def _batch(
         for column, field in zip(values, schema, strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _of_texts(duckdb_type: str, texts: pa.Array, type_: pa.DataType) -> pa.Array:
+    """Athena's texts of a type as values of it."""
+    import pyarrow as pa
+
+    read = reader(duckdb_type)
+    values = (None if text is None else read(text) for text in texts.to_pylist())
+    return pa.array([_of_json(value, type_) for value in values], type_)
 
 
 def _of_json(value: object, type_: pa.DataType) -> object:

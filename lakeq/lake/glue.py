@@ -7,6 +7,7 @@ https://iceberg.apache.org/docs/latest/aws/#optimistic-locking
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Collection, Iterator
@@ -155,9 +156,10 @@ class GlueTables:
 
     def _tables(self, database: str) -> Iterator[Any]:
         more: dict[str, str] = {}
+        where = f"{database.removeprefix(self._settings.glue.prefix)}.*"
         while True:
             try:
-                page = self._call("get_tables", f"{database}.*", DatabaseName=database, **more)
+                page = self._call("get_tables", where, DatabaseName=database, **more)
             except _Missing:
                 return
             yield from page["TableList"]
@@ -187,10 +189,13 @@ class GlueTables:
             return AccessDenied(f"the AWS credentials are not taken: {text}", where, hint)
         if code in aws.DENIED:
             database = self.database(where)
-            hint = (
-                f"allow glue:{action} on the catalog, the database {database} and its tables:"
-                f" arn:aws:glue:REGION:ACCOUNT:table/{database}/*; see: lakeq athena doctor"
-            )
+            kinds = ("catalog", f"database/{database}", f"table/{database}/*")
+            allowed = {
+                "Effect": "Allow",
+                "Action": [f"glue:{action}"],
+                "Resource": [f"arn:aws:glue:*:*:{kind}" for kind in kinds],
+            }
+            hint = f"add to the policy: {json.dumps(allowed)}"
             return AccessDenied(f"Glue does not allow it: {text}", where, hint)
         if code in ("InvalidInputException", "ValidationException"):
             return BadLake(f"Glue does not take the table: {text}", where)

@@ -112,7 +112,7 @@ class GluePointers(Pointers):
         if not switches:
             self._sync()
             return True
-        if not self._finish(Entry(number, body, None)):
+        if not self._finish(Entry(number, body, None), own=True):
             raise Undone
         return True
 
@@ -183,17 +183,20 @@ class GluePointers(Pointers):
 
     # Commits that were begun.
 
-    def _finish(self, entry: Entry) -> bool:
-        """Move the tables of a commit on, and write its end; False when it is taken back."""
+    def _finish(self, entry: Entry, *, own: bool = False) -> bool:
+        """Move the tables of a commit on, and write its end; False when it is taken back.
+
+        When that fails, one's `own` commit is taken back, if that can be had; another's is left.
+        """
         try:
             moved = all(
                 self.glue.step(table, self._accepted(table, old), new)
                 for table, old, new in entry.switches
             )
         except LakeqError:
-            # Without the right to go on, say: as it was, if that can be had.
-            with suppress(LakeqError):
-                self._end(entry, UNDONE)
+            if own:  # without the right to go on, say
+                with suppress(LakeqError):
+                    self._end(entry, UNDONE)
             raise
         return self._end(entry, DONE if moved else UNDONE)
 

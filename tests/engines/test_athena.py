@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from decimal import Decimal
@@ -12,6 +13,8 @@ import pytest
 import lakeq
 from lakeq import cost
 from lakeq.api import Lake
+from lakeq.cli import run
+from lakeq.dialect import names
 from lakeq.engines import athena
 from lakeq.errors import (
     AccessDenied,
@@ -222,3 +225,116 @@ def test_the_ledger_has_the_engine_its_bill_and_reruns_there(
     assert (failed.outcome, failed.usd) == ("failed", Decimal(0))
     assert failed.bytes == fake.scans
     assert here.history()[1].usd == bill.report.cost_usd
+
+
+@pytest.fixture
+def large(tables: Lake) -> Lake:
+    """The same lake, where every result is taken for a large one."""
+    return lakeq.connect(
+        tables.settings.lake,
+        athena_workgroup="lab",
+        athena_output="s3://results/x",
+        athena_unload_bytes="0",
+    )
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select pos, ref, alt, af from thousand_genomes.variants order by pos desc, ref, alt",
+        "select pos, af, rs as name from thousand_genomes.variants order by 2 nulls first, 1",
+        "select distinct contig, pos % 7 as k from thousand_genomes.variants order by k, contig",
+        "select pos from thousand_genomes.variants union all select 1 order by pos",
+    ],
+)
+def test_large_results_come_by_unload_in_order(fake: FakeAthena, large: Lake, sql: str) -> None:
+    assert agree(large, "athena", sql, ordered=True)
+    (text,) = [made.text for made in fake.executions.values()]
+    assert text.startswith("UNLOAD (")
+    assert "get_query_results" not in [name for name, _ in fake.calls]
+    assert list(fake.objects) == [key for key in fake.objects if key[1].endswith("manifest.csv")]
+
+
+def test_unloaded_types_are_exact(fake: FakeAthena, large: Lake) -> None:
+    sql = f"""select i, x, s, l, t, d, r, i > 2 as b, x::float as f, 1.50 as n, null as z,
+        t::timestamp as p, [d] as ld, [t] as lt, [1.5 * i] as ln, i::hugeint as h
+        from {ROWS}, (select count(*) as many from thousand_genomes.samples) order by i"""
+    assert agree(large, "athena", sql, ordered=True) == 5
+    assert next(iter(fake.executions.values())).text.startswith("UNLOAD (")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        COUNT,
+        "select pos from thousand_genomes.variants order by pos limit 5",
+        "select pos from thousand_genomes.variants order by ref, alt, pos",
+    ],
+)
+def test_few_rows_and_orders_by_no_column_of_the_result_come_in_pages(
+    fake: FakeAthena, large: Lake, sql: str
+) -> None:
+    assert agree(large, "athena", sql, ordered=True)
+    assert not next(iter(fake.executions.values())).text.startswith("UNLOAD")
+
+
+def test_an_empty_result_is_unloaded_as_one(fake: FakeAthena, large: Lake) -> None:
+    sql = "select pos from thousand_genomes.variants where pos < 0"
+    assert large.sql(sql, engine="athena").rows() == []
+
+
+def test_files_that_may_not_be_deleted_are_told(fake: FakeAthena, large: Lake) -> None:
+    fake.errors["delete_object"] = error("AccessDenied", "no", "DeleteObject")
+    result = large.sql("select pos from thousand_genomes.variants", engine="athena")
+    assert result.rows()
+    assert any("manifest" in note for note in result.report.notes)
+
+
+def test_a_result_that_may_not_be_read_is_one_clear_error(fake: FakeAthena, large: Lake) -> None:
+    fake.errors["get_object"] = error("AccessDenied", "no", "GetObject")
+    with pytest.raises(AccessDenied, match="no"):
+        large.sql("select pos from thousand_genomes.variants", engine="athena").rows()
+
+
+def test_interrupted_at_the_command_line_it_says_what_it_still_costs(
+    fake: FakeAthena, tables: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.slow = 99
+    fake.on_poll = lambda: os.kill(os.getpid(), signal.SIGINT) if len(fake.calls) == 5 else None
+    lake = str(tables.settings.lake)
+    assert run(["sql", COUNT, "--engine", "athena", "--lake", lake, "--format", "csv"]) == 130
+    told = capsys.readouterr().err
+    assert "$0.00005" in told
+    assert "cancelled is billed" in told
+    assert "interrupted" in told
+
+
+def test_a_comparison_keeps_to_its_options(
+    fake: FakeAthena, tables: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = "select contig, pos from thousand_genomes.variants order by all"
+    line = ["sql", sql, "--compare", "duckdb,athena", "--lake", str(tables.settings.lake)]
+    assert run([*line, "--max-rows", "2", "--format", "json"]) == 0
+    out = capsys.readouterr()
+    found = json.loads(out.out)
+    assert [(row["engine"], row["rows"]) for row in found] == [("duckdb", 2), ("athena", 2)]
+    assert "the rows agree" in out.err
+    across = (
+        "select count(*) from thousand_genomes.variants v join thousand_genomes_30x.variants w"
+        " on v.rs = w.rs"
+    )
+    line[1] = across
+    assert run([*line, "--format", "csv"]) == 1
+    assert "assembl" in capsys.readouterr().err
+    assert run([*line, "-o", "x.csv"]) == 2
+    assert "leave out -o" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ["spark", "trino"])
+def test_functions_are_those_that_engines_have(engine: str) -> None:
+    """Spark's by its own client; those of Trino stand in its list, read by hand (names.py)."""
+    import pyspark.sql.functions as client
+
+    if engine == "spark":
+        assert names.KNOWN["spark"] - {name.lower() for name in dir(client)} == {"if"}
+    assert "any_value" not in names.KNOWN["trino"]

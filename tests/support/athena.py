@@ -7,22 +7,28 @@ Errors have the codes and shapes of the API reference.
 
 from __future__ import annotations
 
+import io
 import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 import sqlglot
 from botocore.exceptions import ClientError
 from sqlglot import exp
 
 from lakeq.api import Lake
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+_UNLOAD = re.compile(
+    r"UNLOAD \((?P<query>.*)\) TO '(?P<place>[^']*)'"
+    r" WITH \(format = 'PARQUET', compression = 'ZSTD'\)",
+    re.DOTALL,
+)
+_NOT_HIVES = (pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.time64("us"))
 
 # Trino's functions that DuckDB has not, or not with the same meaning.
 MACROS = """
@@ -55,6 +61,7 @@ class Execution:
     scanned: int = 0
     polls: int = 0
     reused: bool = False
+    manifest: str = ""
 
 
 @dataclass
@@ -75,6 +82,7 @@ class FakeAthena:
         default_factory=lambda: {"primary": None, "lab": None}
     )
     errors: dict[str, Exception] = field(default_factory=dict)
+    objects: dict[tuple[str, str], bytes] = field(default_factory=dict)  # what UNLOAD wrote
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     by_token: dict[str, str] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
@@ -117,14 +125,57 @@ class FakeAthena:
             made.reason = "Query cancelled! : Bytes scanned limit was exceeded"
             made.scanned = cut_off
             return
+        unload = _UNLOAD.fullmatch(made.text)
         try:
-            made.columns, made.rows = self._run(made.text, parameters)
+            if unload:
+                texts = re.findall(r"CAST\(c\d+ AS VARCHAR\) AS (c\d+)", unload["query"])
+                query = re.sub(r"CAST\((c\d+) AS VARCHAR\) AS \1", r"\1", unload["query"])
+                table = self._run_arrow(query, parameters)
+                made.manifest = self._write(_with_texts(table, texts), unload["place"])
+            else:
+                made.columns, made.rows = self._run(made.text, parameters)
         except (duckdb.Error, sqlglot.ParseError) as problem:
             made.reason = f"SYNTAX_ERROR: {problem}"
+
+    def _write(self, table: pa.Table, place: str) -> str:
+        """Three files in no order, and the manifest that lists them."""
+        import pyarrow.parquet as pq
+
+        assert place.endswith("/")
+        odd = [f.name for f in table.schema if pa.types.is_nested(f.type) or f.type in _NOT_HIVES]
+        assert not odd, f"Hive's Parquet has no type for {odd}"
+        bucket, _, prefix = place.partition("://")[2].partition("/")
+        uris = []
+        for number in (2, 0, 1):
+            part = table.take(pa.array(list(range(number, len(table), 3))[::-1], pa.int64()))
+            sink = io.BytesIO()
+            pq.write_table(part, sink, compression="zstd")
+            key = f"{prefix}{number}_{uuid.uuid4().hex}"
+            self.objects[bucket, key] = sink.getvalue()
+            uris.append(f"s3://{bucket}/{key}")
+        manifest = f"results/{uuid.uuid4().hex}-manifest.csv"
+        self.objects[bucket, manifest] = "\n".join(uris).encode()
+        return f"s3://{bucket}/{manifest}"
+
+    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
+        """Of S3: an object that UNLOAD wrote."""
+        self._called("get_object", {"Bucket": Bucket, "Key": Key})
+        return {"Body": io.BytesIO(self.objects[Bucket, Key])}
+
+    def delete_object(self, Bucket: str, Key: str) -> dict[str, Any]:
+        """Of S3."""
+        self._called("delete_object", {"Bucket": Bucket, "Key": Key})
+        del self.objects[Bucket, Key]
+        return {}
 
     def _run(
         self, text: str, parameters: Sequence[str]
     ) -> tuple[list[str], list[tuple[object, ...]]]:
+        arrow = self._run_arrow(text, parameters)
+        columns = [column.to_pylist() for column in arrow.columns]
+        return arrow.column_names, list(zip(*columns, strict=True))
+
+    def _run_arrow(self, text: str, parameters: Sequence[str]) -> pa.Table:
         tree = sqlglot.parse_one(text, read="trino")
         with duckdb.connect(":memory:") as connection:
             connection.execute("SET TimeZone = 'UTC'")
@@ -136,11 +187,7 @@ class FakeAthena:
                     )
             for mark, value in zip(list(_marks(tree)), parameters, strict=True):
                 mark.replace(sqlglot.parse_one(value, read="trino"))
-            cursor = connection.execute(_as_duckdb(tree))
-            names = [str(column[0]) for column in cursor.description or ()]
-            arrow = cursor.to_arrow_table()
-        columns = [column.to_pylist() for column in arrow.columns]
-        return names, list(zip(*columns, strict=True))
+            return connection.execute(_as_duckdb(tree)).to_arrow_table()
 
     def _attach(
         self, connection: duckdb.DuckDBPyConnection, name: str, version: exp.Expr | None
@@ -192,6 +239,7 @@ class FakeAthena:
                 "StatementType": "DML",
                 "Status": {"State": made.state, "StateChangeReason": made.reason},
                 "Statistics": {
+                    **({"DataManifestLocation": made.manifest} if made.manifest else {}),
                     "DataScannedInBytes": made.scanned,
                     "TotalExecutionTimeInMillis": 1500,
                     "EngineExecutionTimeInMillis": 1200,
@@ -278,6 +326,15 @@ def _as_duckdb(tree: exp.Expr) -> str:
 
 def _marks(tree: exp.Expr) -> list[exp.Expr]:
     return [node for node in tree.walk(bfs=False) if isinstance(node, exp.Placeholder)]
+
+
+def _with_texts(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The columns `names` as Trino's CAST AS VARCHAR writes them; the same as in pages."""
+    for name in names:
+        texts = [_datum(value).get("VarCharValue") for value in table[name].to_pylist()]
+        number = table.column_names.index(name)
+        table = table.set_column(number, name, pa.array(texts, pa.string()))
+    return table
 
 
 def _datum(value: object) -> dict[str, str]:

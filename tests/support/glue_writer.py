@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import count
 
 from lakeq import config
 from lakeq.lake import IcebergLake
@@ -17,7 +16,7 @@ from lakeq.lake.commit import Change
 from lakeq.lake.versions import Claim, Version
 from tests.lake_formats import new_file, sites
 from tests.lake_formats.tally import CARRIERS, SITES
-from tests.support.killing import arm
+from tests.support.killing import arm, counting
 
 
 def carried(position: int) -> list[dict[str, object]]:
@@ -48,8 +47,7 @@ def main() -> None:
     """Commit so many times."""
     root, writer, times, *death = sys.argv[1:]
     if death:
-        calls = count(1)
-        arm(death[0], lambda: next(calls) == int(death[1]))
+        arm(death[0], counting(int(death[1])), os.environ["XDG_DATA_HOME"])
     lake = IcebergLake(config.load({"lake": root}, environ=os.environ))
     for number in range(int(times)):
         commit(lake, f"s3://b/{writer}-{number}", 1000 * int(writer) + number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from tests.support import canary
 
 CREDENTIALS = canary.variables()  # what lakeq signs with; the tests' own client has others
 REGION = "us-east-1"
+_NUMBERS = count()  # of all servers: in one process moto's share their buckets
 
 
 @dataclass(slots=True)
@@ -21,11 +22,10 @@ class S3:
 
     endpoint_url: str
     client: Any
-    _numbers: Iterator[int] = field(default_factory=count)
 
     def bucket(self) -> str:
         """The name of a new, empty bucket."""
-        name = f"lakeq-test-{next(self._numbers)}"
+        name = f"lakeq-test-{next(_NUMBERS)}"
         self.client.create_bucket(Bucket=name)
         return name
 
