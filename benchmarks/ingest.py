@@ -321,7 +321,7 @@ def _visible(chain: Chain, topic: str, bucket: str, key: str, body: bytes) -> tu
 
 
 def soak(chain: Chain, body: bytes, events: int) -> Iterator[str]:
-    """Memory and time by tenths; snapshots older than ten seconds are given up."""
+    """Memory and time by tenths; `lakeq maintain` runs beside, after each tenth, as from cron."""
     work = chain.service("volumes", keep=timedelta(seconds=10))
     ingest = work.ingester
     known = list(objects(chain, body, events // 100))
@@ -343,6 +343,7 @@ def soak(chain: Chain, body: bytes, events: int) -> Iterator[str]:
         cuts = quantiles(times, n=20)
         memory, files = _rss(), len(list(Path("/proc/self/fd").iterdir()))
         seen.append((memory, files, cuts[18]))
+        _maintain(chain)
         yield f"{start + tenth:7,} {memory:10.1f} {files:12} {cuts[9]:10.2f} {cuts[18]:8.2f}"
     work.close()
     (memory, files, late), (memory_after, files_after, late_after) = seen[2], seen[-1]
@@ -350,6 +351,14 @@ def soak(chain: Chain, body: bytes, events: int) -> Iterator[str]:
         f"from the third tenth to the last: {memory_after - memory:+.1f} MB (aim 20),"
         f" {files_after - files:+} open files, 95 % times {late_after / late:.2f} (aim: flat)"
     )
+
+
+def _maintain(chain: Chain) -> None:
+    """Merge the small files, and give up every snapshot but the current one."""
+    what = ["maintain", "nexrad", "--expire-older-than", "0m", "--report", "none"]
+    where = ["--lake", str(chain.lake.settings.lake)]
+    command = [sys.executable, "-m", "lakeq.cli", *what, *where]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def _rss() -> float:

@@ -48,12 +48,14 @@ def lake(aws: Aws, tmp_path: Path, aws_credentials: None) -> Lake:
     )
 
 
-def work(lake: Lake, dataset: Dataset, url: str, **options: Any) -> dict[str, int]:
+def work(
+    lake: Lake, dataset: Dataset, url: str, pace: Pace = PACE, **options: Any
+) -> dict[str, int]:
     """Drain the queue; what the worker counted."""
     from lakeq.ingest.core import Options
 
     service = Service(lake, dataset, Options(**options))
-    worker = service.worker(url, PACE)
+    worker = service.worker(url, pace)
     worker.run()
     service.close()
     return dict(worker.tally.counts)
@@ -118,3 +120,47 @@ def test_a_landsat_message_is_a_scene_in_sql(aws: Aws, lake: Lake) -> None:
     text = path.read_text()
     assert name == product
     assert cloud == pytest.approx(float(text.partition("CLOUD_COVER = ")[2].split()[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "key", "left", "reason"),
+    [
+        (
+            "nexrad",
+            "nexrad/trimmed/KCRP20170826_044114.bin",
+            "2017/08/26/KCRP/KCRP20170826_044114_V06",
+            3000,
+            "the object holds no message ({uri})",
+        ),
+        (
+            "clinvar",
+            "genomics/clinvar/clinvar_2012-06-16.GRCh37.vcf.gz",
+            "pub/clinvar/vcf_GRCh37/clinvar_20120616.vcf.gz",
+            100_000,
+            "the data ends inside a BGZF block ({uri}, byte 9",
+        ),
+    ],
+)
+def test_s08_a_real_object_cut_short_is_dead_with_the_parsers_words(
+    aws: Aws, lake: Lake, name: str, file: str, key: str, left: int, reason: str
+) -> None:
+    """After exactly as many receives as the queue gives it, here three; the lake stays empty."""
+    path = real_file(file)
+    bucket, topic, dead = aws.s3.bucket(), aws.topic(), aws.queue()
+    policy = {"deadLetterTargetArn": aws.queue_arn(dead), "maxReceiveCount": 3}
+    url = aws.queue(RedrivePolicy=json.dumps(policy))
+    aws.subscribe(topic, url)
+    dataset = lake.catalog.dataset(name)
+    tables = {
+        table: replace(described, objects=(f"s3://{bucket}/**",), access="signed")
+        for table, described in dataset.tables.items()
+    }
+    here = replace(dataset, tables=tables, topics=(Topic(topic),))
+    notify(aws, bucket, topic)
+    aws.s3.put(bucket, key, path.read_bytes()[:left])
+    counts = work(lake, here, url)
+    assert (counts["again"], counts["dead letters"]) == (2, 1)
+    found = aws.client("sqs").receive_message(QueueUrl=dead, MessageAttributeNames=["All"])
+    told = found["Messages"][0]["MessageAttributes"]["reason"]["StringValue"]
+    assert told.startswith(reason.format(uri=f"s3://{bucket}/{key}"))
+    assert [table for table in lake._iceberg.tables() if lake._iceberg.snapshot(table).files] == []

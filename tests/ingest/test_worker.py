@@ -16,9 +16,10 @@ import pytest
 
 from lakeq.ingest import dead
 from lakeq.ingest.archive import silences
+from lakeq.ingest.messages import Event
 from lakeq.ingest.store import Store
 from tests.support.data import ROOT
-from tests.support.ingest import MAX_RECEIVES, Chain, expected
+from tests.support.ingest import MAX_RECEIVES, Chain, expected, message
 
 pytest.importorskip("prometheus_client")
 
@@ -39,13 +40,15 @@ def test_s08_a_bad_object_among_ninety_nine_good_ones(chain: Chain) -> None:
 
 
 def test_s09_a_poison_message_is_dead_at_its_first_receive(chain: Chain) -> None:
-    bodies = ["not JSON", "[" * (1 << 18), '{"Records": 7}', '{"what": "ever"}']
+    unknown = Event("created", chain.bucket, "a", topic=f"{chain.topic}-not")
+    bodies = ["not JSON", "[" * (1 << 18), '{"Records": 7}', '{"what": "ever"}', message(unknown)]
     for body in bodies:
         chain.queue().send(body)
     counts = chain.work()
     assert counts["dead letters"] == len(bodies)
     assert counts["again"] == 0
     assert all(reason for reason, _ in chain.dead())
+    assert chain.requests == {}
 
 
 def test_s11_fifty_mended_objects_are_put_back(chain: Chain) -> None:
@@ -77,8 +80,6 @@ def test_two_records_of_one_message_of_which_one_is_bad(chain: Chain) -> None:
     """The good one is committed and not read again; the message ends among the dead letters."""
     good, bad = chain.put("good"), chain.put("bad", data=b"!fail\n")
     chain.aws.bodies(chain.url)
-    from tests.support.ingest import message
-
     both = json.loads(message(good))
     records = [json.loads(json.loads(message(e))["Message"])["Records"][0] for e in (good, bad)]
     both["Message"] = json.dumps({"Records": records})
