@@ -273,45 +273,60 @@ def _plain(column: Any) -> Any:
 
 def _rows_of(side: Side, columns: Sequence[Sequence[Any]]) -> Iterator[Domains]:
     """The rows of a side as conditions; of very many rows one that holds them all."""
-    numbers = [[_number(value) for value in column] for column in columns]
-    rows = [row for row in zip(*numbers, strict=True) if None not in row]
-    if len(rows) <= MAX_ROWS:
-        made: dict[Any, Domain] = {}  # rows share values, and there may be thousands
-        places: dict[str, list[int]] = {}
-        for place, bound in enumerate(side.bounds):
-            places.setdefault(bound.column, []).append(place)
-        for row in rows:
-            found: dict[str, Domain] = {}
-            for column, own in places.items():
-                key = column, *(row[place] for place in own)
-                if key not in made:
-                    made[key] = _meeting(side.bounds, own, row)
-                found[column] = made[key]
-            if not any(domain.empty for domain in found.values()):
-                yield found
+    numbers = [_numbers(column) for column in columns]
+    if numbers and len(numbers[0]) > MAX_ROWS:
+        rows = [row for row in zip(*numbers, strict=True) if None not in row]
+        if not rows:
+            return
+        found: dict[str, Domain] = {}
+        for bound, values in zip(side.bounds, zip(*rows, strict=True), strict=True):
+            one = _domain(bound, values)
+            found[bound.column] = found.get(bound.column, ANYTHING).both(one)
+        yield found
         return
-    found = {}
-    for bound, values in zip(side.bounds, zip(*rows, strict=True), strict=True):
-        one = _domain(bound, values)
-        found[bound.column] = found.get(bound.column, ANYTHING).both(one)
-    yield found
+    own: dict[str, list[int]] = {}
+    for place, bound in enumerate(side.bounds):
+        own.setdefault(bound.column, []).append(place)
+    kinds = [[side.bounds[place].kind for place in places] for places in own.values()]
+    keys = [zip(*(numbers[p] for p in places), strict=True) for places in own.values()]
+    # Rows share values, and there may be thousands: each condition is made once.
+    known: list[dict[Any, Domain | None]] = [{} for _ in own]
+    for row in zip(*keys, strict=True):
+        met = []
+        for key, made, kind in zip(row, known, kinds, strict=True):
+            if key not in made:
+                made[key] = _meeting(kind, key)
+            met.append(made[key])
+        if None not in met:
+            yield dict(zip(own, met, strict=True))  # type: ignore[arg-type]  # none is None
 
 
-def _meeting(bounds: Sequence[Bound], own: Sequence[int], row: Sequence[Any]) -> Domain:
-    """What several bounds of one column leave it in a row."""
-    lows = [row[place] for place in own if bounds[place].kind == "low"]
-    highs = [row[place] for place in own if bounds[place].kind == "high"]
-    found = Domain(max(lows, default=None), min(highs, default=None))
-    for place in own:
-        if bounds[place].kind == "value":
-            found = found.both(Domain(values=frozenset((row[place],))))
-    return found
+def _meeting(kinds: Sequence[str], key: Sequence[Any]) -> Domain | None:
+    """What several bounds of one column leave it in a row; None: nothing, or a bound is NULL."""
+    if None in key:
+        return None
+    bounds = list(zip(kinds, key, strict=True))
+    found = Domain(
+        max((value for kind, value in bounds if kind == "low"), default=None),
+        min((value for kind, value in bounds if kind == "high"), default=None),
+    )
+    for kind, value in bounds:
+        if kind == "value":
+            found = found.both(Domain(values=frozenset((value,))))
+    return None if found.empty else found
 
 
 def _domain(bound: Bound, values: Sequence[Any]) -> Domain:
     if bound.kind == "value":
         return Domain(values=frozenset(values))
     return Domain(low=min(values)) if bound.kind == "low" else Domain(high=max(values))
+
+
+def _numbers(column: Sequence[Any]) -> Sequence[Any]:
+    """Values as filters have them; most are that already."""
+    if {type(value) for value in column} <= {int, float, str}:
+        return column
+    return [_number(value) for value in column]
 
 
 def _number(value: Any) -> Any:

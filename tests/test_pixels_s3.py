@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 import lakeq
 from lakeq.api import Lake
 from lakeq.errors import AccessDenied, BadSource
+from lakeq.formats._landsat_pixels import PixelRows
+from lakeq.formats._landsat_scan import Band
+from lakeq.selection import Part
 from tests.support.data import real_files
 from tests.support.s3 import S3
 from tests.support.scenes import Scene, make_scene
@@ -49,6 +53,26 @@ def test_pixels_on_s3_are_those_on_disk(
     assert plan.exact
     assert result.report.bytes_scanned == plan.high_bytes
     assert result.report.s3_requests == plan.high_requests == 2  # of each band its tiles at once
+
+
+def test_requests_are_under_way_at_the_same_time(
+    s3: S3, scene: Scene, tmp_path: Path, aws_credentials: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of three requests waits for the others: one after the other they would wait for ever."""
+    lake = lake_of(s3, tmp_path)
+    lake.ingest("landsat", [uploaded(s3, scene.folder, "made")])
+    together = threading.Barrier(3, timeout=60)
+    read = PixelRows._read
+
+    def waiting(self: PixelRows, band: Band, part: Part) -> bytes:
+        together.wait()
+        return read(self, band, part)
+
+    monkeypatch.setattr(PixelRows, "_read", waiting)
+    query = "select sum(red), sum(nir08), sum(green) from landsat.pixels where line < 140"
+    result = lake.sql(query)
+    assert len(result.rows()) == 1
+    assert result.report.s3_requests == 3  # the index lies on disk
 
 
 def test_an_object_replaced_since_it_was_indexed_is_refused(
