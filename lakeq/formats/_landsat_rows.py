@@ -260,6 +260,9 @@ def _check_groups(groups: Groups, uri: str) -> None:
         if any(key.startswith("FILE_NAME_BAND_ST_") for key in contents):
             needed.append(_HEAT)
     missing = [name for name in needed if name not in groups]
+    if missing and "ACQUISITION_DATE" in groups.get("PRODUCT_METADATA", {}):
+        what = "an MTL file in the layout of before August 2012, which is not read"
+        raise BadSource(what, uri, "take the product of Collection 2, which replaced it")
     if missing:
         raise BadSource(f"the MTL file is not whole: group {missing[0]} is missing", uri, _HINT)
 

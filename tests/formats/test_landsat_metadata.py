@@ -267,3 +267,17 @@ def test_assets_of_a_product_alone_lie_in_the_public_bucket(lake: Lake) -> None:
     uris = {asset["name"]: asset["uri"] for asset in row["assets"]}
     assert uris["SR_B4"] == f"{row['folder']}{row['product_id']}_SR_B4.TIF"
     assert all(asset["size_bytes"] is None for asset in row["assets"])
+
+
+def test_the_layout_of_before_2012_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "LT50440332008196PAC01_MTL.txt"
+    path.write_text(
+        "GROUP = L1_METADATA_FILE\n GROUP = METADATA_FILE_INFO\n"
+        "  PRODUCT_CREATION_TIME = 2010-01-01T00:00:00Z\n END_GROUP = METADATA_FILE_INFO\n"
+        ' GROUP = PRODUCT_METADATA\n  SPACECRAFT_ID = "Landsat5"\n'
+        "  ACQUISITION_DATE = 2008-07-14\n END_GROUP = PRODUCT_METADATA\n"
+        "END_GROUP = L1_METADATA_FILE\nEND\n"
+    )
+    lake = lakeq.connect(tmp_path / "lake")
+    with pytest.raises(BadSource, match="before August 2012"):
+        lake.ingest("landsat", [path])
