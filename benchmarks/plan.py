@@ -4,13 +4,12 @@ Run: python benchmarks/plan.py [FILES]. It makes two tables of some MB in a temp
 each shape of query on a server of S3's protocol that counts what it sends, and prints the bytes
 that were predicted, read and sent, beside other estimators: sqlglot (the columns that the query
 names, times their bytes in all files), athena-cost-guard where it is installed, and the files of
-the partitions that the query names. Then it plans over FILES (10,000) files, warm and cold, on a
-disk and on S3, and runs queries into a limit to see how late they stop.
+the partitions that the query names. Then it plans over FILES (10,000) files, warm and cold, reads
+footers from a slow server, and runs queries into a limit to see how late they stop.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import statistics
@@ -18,9 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +30,10 @@ sys.path.insert(0, str(ROOT))
 from lakeq import cost, query  # noqa: E402  # the checkout, wherever this is run from
 from lakeq.config import Limits, S3Settings, Settings  # noqa: E402
 from lakeq.errors import LimitPassed  # noqa: E402
+from lakeq.lake.inside import read_inside  # noqa: E402
+from lakeq.lake.io import WarehouseIO  # noqa: E402
+from lakeq.lake.read import FOOTER_READERS, UNREAD  # noqa: E402
+from lakeq.lake.read_many import read_many  # noqa: E402
 from lakeq.lake.side import Side, SideFiles  # noqa: E402
 from lakeq.snapshot import Bounds, DataFile, Footer, Leaf, TableSnapshot  # noqa: E402
 from tests.support.counting_server import counting_server  # noqa: E402
@@ -42,7 +47,6 @@ from tests.support.shapes import (  # noqa: E402
     dataset,
     make,
 )
-from tests.test_storage import rclone  # noqa: E402
 
 MB = 1_000_000
 
@@ -255,32 +259,22 @@ def cold(folder: Path, count: int) -> None:
     """Plans over `count` real files without a side file: metadata, manifests and every footer.
 
     The files are one file by many names, which no step of a plan can tell. `sites` has 11 leaf
-    columns, `labels` 5; on S3 rclone serves them from the disk.
+    columns, `labels` 5.
     """
-    print("\n| plan over files, no side file | s | CPU s | read MB | GETs |\n|---|--:|--:|--:|--:|")
+    print("\n| plan over files, no side file | s | CPU s | read MB |\n|---|--:|--:|--:|")
     for name in ("labels", "sites"):
-        _cold(folder / name, count, name, "", S3Settings())
-    bucket = folder / "served" / "cold"
-    bucket.mkdir(parents=True)
-    secret = {"AWS_ACCESS_KEY_ID": "testkey", "AWS_SECRET_ACCESS_KEY": "testsecret"}
-    os.environ |= secret
-    with rclone(bucket.parent, *secret.values()) as url:
-        s3 = S3Settings(endpoint_url=url, region="us-east-1")
-        _cold(folder / "s3", count, "labels", "s3://cold/warehouse", s3, bucket)
+        _cold(folder / name, count, name)
 
 
-def _cold(
-    folder: Path, count: int, name: str, warehouse: str, s3: S3Settings, bucket: Path | None = None
-) -> None:
+def _cold(folder: Path, count: int, name: str) -> None:
     from lakeq.lake import IcebergLake
 
-    settings = Settings(lake=folder, warehouse=warehouse, s3=s3)
+    settings = Settings(lake=folder)
     table = replace(dataset().tables[name], partition_by=())
     described = replace(dataset(), tables={name: table})
-    _fill(IcebergLake(settings), table, count, bucket)
+    _fill(IcebergLake(settings), table, count)
     shutil.rmtree(folder / "cache")
-    where = "on S3" if warehouse else "on a disk"
-    for step in (f"{table.qualified}, {count:,} files {where}, cold", "the next one, warm"):
+    for step in (f"{table.qualified}, {count:,} files, cold", "the next one, warm"):
         wall, cpu = time.perf_counter(), time.process_time()
         lake = IcebergLake(settings)
         sql = f"select count(*) from {table.qualified} where pos > 50"
@@ -288,11 +282,10 @@ def _cold(
         ready.planner.close()
         assert ready.plan.files_total == count
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        took = f"{lake.tally.bytes_read / MB:.1f} | {lake.tally.requests.gets:,}"
-        print(f"| {step} | {wall:.2f} | {cpu:.2f} | {took} |")
+        print(f"| {step} | {wall:.2f} | {cpu:.2f} | {lake.tally.bytes_read / MB:.1f} |")
 
 
-def _fill(lake: object, table: object, count: int, bucket: Path | None) -> None:
+def _fill(lake: object, table: object, count: int) -> None:
     """Commit one file `count` times, by names of its own."""
     import pyarrow as pa
 
@@ -307,13 +300,38 @@ def _fill(lake: object, table: object, count: int, bucket: Path | None) -> None:
         first = file.close()
         files = [first]
         for number in range(1, count):
-            name = f"{number:05d}-{number:016x}.parquet"
-            path = f"{first.path.rpartition('/')[0]}/{name}"
-            local = Path(path if bucket is None else bucket / path.removeprefix("s3://cold/"))
-            there = first.path if bucket is None else first.path.removeprefix("s3://cold/")
-            local.hardlink_to(there if bucket is None else bucket / there)
-            files.append(replace(first, path=path))
+            path = Path(first.path).with_name(f"{number:05d}-{number:016x}.parquet")
+            path.hardlink_to(first.path)
+            files.append(replace(first, path=str(path)))
         lake.commit_all([Change(table, frozenset(), tuple(files))], session)
+
+
+def _inside(files: WarehouseIO, file: DataFile) -> object:
+    return read_inside(files, file.path, file.size_bytes)
+
+
+def footers_on_s3(folder: Path, count: int) -> None:
+    """Footers of `count` files from a server that takes 30 ms to answer, as S3 does."""
+    bucket = folder / "footers"
+    bucket.mkdir()
+    first = next((folder / "cold" / "labels").rglob("*.parquet"))
+    for number in range(count):
+        (bucket / f"{number}.parquet").hardlink_to(first)
+    size = first.stat().st_size
+    wanted = [DataFile(f"s3://footers/{n}.parquet", size, 100, UNREAD) for n in range(count)]
+    print("\n| footers from S3 | at once | s | CPU s, server included | GETs | sent MB |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for threads in (16, FOOTER_READERS):
+        with counting_server(folder) as server, ThreadPoolExecutor(threads) as pool:
+            server.delay_s = 0.03
+            s3 = S3Settings(anon=True, endpoint_url=server.url, region=REGION)
+            files = WarehouseIO(s3)
+            one = partial(_inside, files)
+            wall, cpu = time.perf_counter(), time.process_time()
+            read_many(files, wanted, {}, one, pool)
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            sent = f"{len(server.requests):,} | {server.sent / MB:.1f}"
+            print(f"| {count:,} | {threads} | {wall:.2f} | {cpu:.2f} | {sent} |")
 
 
 def limits(folder: Path) -> None:
@@ -367,6 +385,7 @@ def main() -> int:
         times(folder, count)
         (folder / "cold").mkdir()
         cold(folder / "cold", count)
+        footers_on_s3(folder, max(100, count // 10))
         limits(folder)
     print(f"\nprices of {cost.prices().date}; Athena asks at least {cost.athena_cost_usd(0)} USD")
     return 0

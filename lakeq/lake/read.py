@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Sums = Mapping[str, Checksum]
 NO_SUMS: Sums = MappingProxyType({})
-FOOTER_READERS = 16  # threads; a footer on S3 is one request of some 30 ms
+FOOTER_READERS = 32  # threads, as many as connections; a footer on S3 is one request of some 30 ms
 UNREAD = Footer((), (), (), ())
 MANY_FILES = 1000  # from here on arrays take less time than it takes to load what reads them
 FOOTERS_A_TURN = 32  # to hand over one at a time takes as long as reading it from a disk

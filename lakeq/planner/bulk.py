@@ -379,12 +379,14 @@ class Bulk:
         np = self.np
         alone = lengths > ATHENA_BUFFER_BYTES
         total = int(lengths[alone].sum())
-        order = np.lexsort((offsets, files))
-        order = order[~alone[order]]
-        if not len(order):
+        if alone.any():
+            files, offsets, lengths = (part[~alone] for part in (files, offsets, lengths))
+        if not len(files):
             return total
-        files, starts = files[order], offsets[order]
-        ends = starts + lengths[order]
+        starts, ends = offsets, offsets + lengths
+        if not ((starts[1:] >= starts[:-1]) | (files[1:] != files[:-1])).all():
+            order = np.lexsort((starts, files))
+            files, starts, ends = files[order], starts[order], ends[order]
         firsts = np.flatnonzero(np.concatenate([[True], files[1:] != files[:-1]]))
         counts = np.diff(np.append(firsts, len(files)))
         start, end = starts[firsts], ends[firsts]

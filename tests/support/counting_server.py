@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,11 +24,15 @@ class Served:
 
 @dataclass(slots=True)
 class CountingServer:
-    """Serves the files below `root` as /bucket/key; answers `status` instead when it is set."""
+    """Serves the files below `root` as /bucket/key; answers `status` instead when it is set.
+
+    Each answer takes `delay_s` to begin.
+    """
 
     root: Path
     url: str = ""
     status: int = 0
+    delay_s: float = 0.0
     requests: list[Served] = field(default_factory=list)
 
     @property
@@ -60,6 +65,7 @@ def counting_server(root: Path) -> Iterator[CountingServer]:
             self.answer(body=True)
 
         def answer(self, *, body: bool) -> None:
+            time.sleep(state.delay_s)
             path = state.root / unquote(urlsplit(self.path).path).lstrip("/")
             status = state.status or (200 if path.is_file() else 404)
             headers = {"ETag": '"1"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
