@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lakeq.storage import Storage
 
 ORPHAN = "orphan"
+CACHE = "cache"
 METADATA = "metadata"
 OLD = "old"
 REPAIRED = "repaired"
@@ -44,7 +45,8 @@ class Finding:
     """One thing that is wrong with one file.
 
     `problem` is damaged, missing, metadata (of the table itself), old (only time travel needs the
-    file) or orphan (no snapshot names the file, nothing is lost). `sources` are the objects whose
+    file), orphan (no snapshot names the file, nothing is lost) or cache (a side file, which is made
+    again). `sources` are the objects whose
     rows the file held. `outcome` says what a repair did; empty means nothing was tried.
     """
 
@@ -58,19 +60,21 @@ class Finding:
     @property
     def hurts(self) -> bool:
         """Whether rows are lost or wrong as long as nothing is done."""
-        return self.problem != ORPHAN and self.outcome != REPAIRED
+        return self.problem not in (ORPHAN, CACHE) and self.outcome != REPAIRED
 
     @property
     def next(self) -> str:
         """What to do about it."""
         if self.outcome in (REPAIRED, DELETED):
             return ""
-        if self.problem == ORPHAN:
+        if self.problem in (ORPHAN, CACHE):
             return "lakeq verify --repair deletes it"
         if self.problem == OLD:
             return "restore the file, or give up old snapshots: maintain --expire-older-than"
-        if self.problem == METADATA:
+        if self.problem == METADATA and self.outcome:
             return "restore the file from a backup, or ingest into a new lake"
+        if self.problem == METADATA:
+            return "lakeq verify --repair rebuilds it from what is left of the table"
         if not self.sources:
             return "restore the file from a backup, or ingest its objects again"
         return "lakeq verify --repair ingests its objects again"
@@ -159,6 +163,8 @@ def _table(
     if inventory.rows not in (None, counted):
         detail = f"{counted} rows in its manifests, the snapshot says {inventory.rows}"
         yield Finding(name, next(iter(inventory.metadata)), METADATA, detail)
+    for side in lake.damaged_side_files(name):
+        yield Finding(name, str(side), CACHE, "its bytes are not those of its checksum")
     if any(checked.problem for checked in inventory.metadata.values()):
         return  # what it names is not known, so nothing can be called an orphan
     for path, size in lake.orphans(name).items():
@@ -200,13 +206,15 @@ def repair(
     report: VerifyReport,
     mending: Mending,
 ) -> VerifyReport:
-    """Mend what `report` found: objects are ingested again, slices made again.
+    """Mend what `report` found: metadata is rebuilt, objects ingested and slices made again.
 
     Objects are read with the options of the ingest that brought them. Orphans are deleted. A
     finding whose objects cannot be read stays, with the reason as its outcome.
     """
+    report = _with_metadata(lake, catalog, report)
     done: dict[Finding, str] = {}
-    lost = [f for f in report.findings if f.problem not in (ORPHAN, METADATA, OLD) and f.sources]
+    others = (ORPHAN, CACHE, METADATA, OLD)
+    lost = [f for f in report.findings if f.problem not in others and f.sources]
     slices = [f for f in lost if catalog.table(f.table, "the repair").query]
     for dataset, found in _by_dataset(f for f in lost if f not in slices).items():
         outcome = _again(lake, storage, catalog, dataset, found, mending)
@@ -214,11 +222,52 @@ def repair(
     for name in dict.fromkeys(finding.table for finding in slices):  # they read what was mended
         outcome = _refreshed(lake, name, mending)
         done.update((finding, outcome) for finding in slices if finding.table == name)
-    orphans = [finding for finding in report.findings if finding.problem == ORPHAN]
+    orphans = [finding for finding in report.findings if finding.problem in (ORPHAN, CACHE)]
     lake.delete_paths(finding.path for finding in orphans)
     done.update(dict.fromkeys(orphans, DELETED))
     findings = tuple(replace(f, outcome=done.get(f, f.outcome)) for f in report.findings)
     return replace(report, findings=findings)
+
+
+def _with_metadata(lake: IcebergLake, catalog: Catalog, report: VerifyReport) -> VerifyReport:
+    """The report after metadata was rebuilt, with what its tables then show to be wrong."""
+    broken = [finding for finding in report.findings if finding.problem == METADATA]
+    outcomes = {f.table: "" for f in broken}
+    for name in outcomes:
+        outcomes[name] = _rebuilt(lake, catalog, name)
+    names = [name for name, outcome in outcomes.items() if outcome.startswith(REPAIRED)]
+    if not names:
+        told = {f: outcomes[f.table] for f in broken}
+        return replace(report, findings=tuple(_told(f, told) for f in report.findings))
+    again = verify(lake, names)
+    kept = [_told(f, {f: outcomes[f.table]}) for f in broken]
+    others = [f for f in report.findings if f.problem != METADATA and f.table not in names]
+    return replace(report, findings=(*kept, *others, *again.findings))
+
+
+def _told(finding: Finding, outcomes: Mapping[Finding, str]) -> Finding:
+    """The finding with its outcome; what was given up with it goes into its detail."""
+    outcome = outcomes.get(finding, finding.outcome)
+    if outcome.startswith(REPAIRED) and outcome != REPAIRED:
+        more = outcome.removeprefix(REPAIRED)
+        return replace(finding, outcome=REPAIRED, detail=finding.detail + more)
+    return replace(finding, outcome=outcome)
+
+
+def _rebuilt(lake: IcebergLake, catalog: Catalog, name: str) -> str:
+    try:
+        table = catalog.table(name, "the repair")
+    except LakeqError:  # of a dataset whose catalog is gone, or a table that lakeq keeps itself
+        table = None
+    try:
+        lost = lake.rebuild(name, table)
+    except LakeqError as error:
+        return f"not repaired: {error.what}" + (f" ({error.where})" if error.where else "")
+    if not lost:
+        return REPAIRED
+    return (
+        f"{REPAIRED}; given up, only time travel needs them: snapshots {', '.join(map(str, lost))}"
+    )
 
 
 def _by_dataset(findings: Iterable[Finding]) -> dict[str, list[Finding]]:

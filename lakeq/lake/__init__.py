@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakeq._packed_files import PackedFiles, contents
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lakeq.lake.commit import Change, Contents, Remains, Staged, StagingCatalog
     from lakeq.lake.io import WarehouseIO
     from lakeq.lake.parquet import NewFile, TableWriter
+    from lakeq.lake.rebuild import Known
     from lakeq.lake.rewrite import Remainders
     from lakeq.lake.session import Session
     from lakeq.lake.verify import Checked, Inventory, Listed
@@ -169,7 +171,7 @@ class IcebergLake:
             from lakeq.lake import read as lake_read
 
             sums = self._pointers.checksums()
-            side = lake_read.head(self._files(), name, location, sums=sums)
+            side = lake_read.head(self._files(expected=sums), name, location, sums=sums)
             self._side_files.write(name, "head", location, side)
             # Packed, as it is read back, thousands of files are planned in a tenth of the time.
             if not isinstance(side.snapshot.files, PackedFiles):
@@ -188,18 +190,24 @@ class IcebergLake:
 
             known = head.snapshot.files
             sums = self._pointers.checksums()
-            past = lake_read.as_of(self._files(), name, location, number, known, sums)
+            files = self._files(expected=sums)
+            past = lake_read.as_of(files, name, location, number, known, sums)
             side = Side(past.snapshot)
             self._side_files.write(name, str(number), key, side)
         return side.snapshot
 
-    def _files(self, session: Session | None = None) -> WarehouseIO:
+    def _files(
+        self, session: Session | None = None, expected: Mapping[str, Checksum] | None = None
+    ) -> WarehouseIO:
         from lakeq.lake.io import WarehouseIO
 
         settings, buckets = self._settings.s3, self._buckets()
         if session is None:
-            return WarehouseIO(settings, tally=self.tally, buckets=buckets)
-        return WarehouseIO(settings, session.record, self.tally, buckets)
+            files = WarehouseIO(settings, tally=self.tally, buckets=buckets)
+        else:
+            files = WarehouseIO(settings, session.record, self.tally, buckets)
+        files.expected = expected or {}
+        return files
 
     def _buckets(self) -> Buckets:
         """The clients of S3, made once by each process: connections do not outlive a fork."""
@@ -542,6 +550,10 @@ class IcebergLake:
         contents = self._contents(name, at)
         return lake_verify.inventory(self._files(), at, contents, self._pointers.checksum)
 
+    def damaged_side_files(self, name: str) -> list[Path]:
+        """The side files of table `name` that are not what was written; they are made again."""
+        return self._side_files.damaged(name)
+
     def check_data(self, file: Listed | DataFile) -> Checked:
         """One data file held against its checksum, its page CRCs and the manifest."""
         from lakeq.lake import verify as lake_verify
@@ -586,6 +598,59 @@ class IcebergLake:
     def ways(self, dataset: str) -> dict[str, str]:
         """What `note_ways` kept of a dataset."""
         return self._pointers.ways(dataset)
+
+    def rebuild(self, name: str, table: Table | None) -> tuple[int, ...]:
+        """Write what is damaged or missing of the metadata of table `name` anew.
+
+        `table` is what the catalog says of it, None where no catalog describes it. One switch,
+        after everything that it names was looked at. Returns the older snapshots that could not be
+        told and were given up. Raises `BadLake` when the current one cannot be told exactly; the
+        lake is then as before.
+        """
+        from lakeq.lake import rebuild as lake_rebuild
+        from lakeq.lake import session as lake_session
+
+        with lake_session.session(self.folder, self._settings.temp_dir) as session:
+            files = self._files(session)
+            known = self._known(name, table, files)
+            try:
+                done = lake_rebuild.rebuild(files, known)
+                head = None if done is None else lake_rebuild.checked(files, known, done)
+            except BaseException:
+                files.discard()
+                raise
+            if done is None or head is None:
+                return ()
+            if not self._switched(done.staged, files):
+                files.discard()
+                raise StorageUnavailable("another writer was faster", name, "run it again")
+            self._side_files.write(name, "head", done.staged.location, head)
+            for path in done.gone:
+                files.delete(path)
+            self._pointers.forget(done.gone)
+            return done.given_up
+
+    def _known(self, name: str, table: Table | None, files: WarehouseIO) -> Known:
+        """What tells of a table beside its metadata."""
+        from lakeq.lake.rebuild import Known
+
+        location = self._pointers.current(name) or ""
+
+        def past(number: int) -> TableSnapshot | None:
+            side = self._side_files.read(name, str(number), f"{name}@{number}")
+            return None if side is None else side.snapshot
+
+        staging = self._staging(files)
+        return Known(
+            name,
+            location,
+            location.rpartition("/metadata/")[0],
+            self._pointers.checksums(),
+            self._side_files.read(name, "head", location),
+            past,
+            None if table is None else lambda base: staging.described(table, base),
+            self.metadata_of,
+        )
 
     def salvage(self, name: str) -> None:
         """Make table `name` known again though footers of its files are damaged or missing.

@@ -217,6 +217,16 @@ class StagingCatalog(NoopCatalog, MetastoreCatalog):
         )
         return StagedTable(split(table.qualified), metadata, "", self.files, self)
 
+    def described(self, table: Table, base: str | None) -> TableMetadata:
+        """The metadata at `base` as the next commit to `table` would have it; new where None."""
+        if base is None:
+            return self.new_table(table).metadata
+        metadata = load_metadata(self.files, base)
+        name = split(table.qualified)
+        transaction = Remembering(IcebergTable(name, metadata, base, self.files, self))
+        evolve(transaction, table)
+        return transaction.table_metadata
+
     def commit_table(
         self,
         table: IcebergTable,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -34,6 +34,7 @@ CONFLICTS = 8  # in a row, of puts of one new object
 class WarehouseIO(FileIO):
     """The files of one warehouse.
 
+    Metadata and manifests that `expected` knows are held against it when they are read.
     `written` lists what was written through this handle, `sums` has its checksums by path;
     `record` is told each path before.
     """
@@ -51,6 +52,7 @@ class WarehouseIO(FileIO):
         self._settings = settings
         self._tally = tally
         self._record = record
+        self.expected: Mapping[str, Checksum] = {}
         self.written: list[str] = []
         self.sums: dict[str, Checksum] = {}
 
@@ -193,6 +195,15 @@ class WarehouseIO(FileIO):
         whole = found.get("ChecksumType", "FULL_OBJECT") != "COMPOSITE"
         return int(found["ContentLength"]), str(found.get("ChecksumSHA256", "")) if whole else ""
 
+    def modified_ms(self, path: str) -> int:
+        """When a file was last changed, in milliseconds since 1970; `NotFound` when missing."""
+        if is_s3(path):
+            return int(self._s3("head_object", path)["LastModified"].timestamp() * 1000)
+        try:
+            return Path(path).stat().st_mtime_ns // 1_000_000
+        except FileNotFoundError as error:
+            raise NotFound(f"no file {path}", path) from error
+
     def listed(
         self, folder: str, *, after: str = "", before: datetime | None = None
     ) -> Iterator[tuple[str, int]]:
@@ -304,7 +315,12 @@ class _Input(InputFile):
         return True
 
     def open(self, seekable: bool = True) -> InputStream:  # always seekable
-        return cast("InputStream", _Stream(self._files.read(self.location)))
+        data = self._files.read(self.location)
+        checksum = self._files.expected.get(self.location)
+        if checksum is not None and hashlib.sha256(data).hexdigest() != checksum.sha256:
+            hint = "lakeq verify --repair rebuilds it"
+            raise BadLake("a file of the table's metadata is damaged", self.location, hint)
+        return cast("InputStream", _Stream(data))
 
 
 class _Output(OutputFile):

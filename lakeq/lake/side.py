@@ -72,6 +72,10 @@ class SideFiles:
         except OSError:
             return
 
+    def damaged(self, table: str) -> list[Path]:
+        """The side files of `table` whose bytes are not those of their checksum."""
+        return [path for path in sorted((self._folder / table).glob("*.side")) if _is_hurt(path)]
+
     def keep(self, table: str, names: frozenset[str]) -> None:
         """Delete the side files of `table` other than `names`."""
         for path in (self._folder / table).glob("*"):
@@ -106,6 +110,17 @@ def _encoded(side: Side, key: str) -> bytes:
     text += b" " * (-len(text) % 8)
     body = b"".join([text, *arrays])
     return f"{_MAGIC} {crc32(body):08x} {len(text):012d}\n".encode() + body
+
+
+def _is_hurt(path: Path) -> bool:
+    """Whether a side file is not, to the bit, what this version of lakeq writes."""
+    line, _, body = path.read_bytes().partition(b"\n")
+    try:
+        length = int(line.split()[2])
+        json.loads(body[:length])
+    except (ValueError, IndexError):
+        return True
+    return line != f"{_MAGIC} {crc32(body):08x} {length:012d}".encode()
 
 
 def _decoded(data: bytes, key: str) -> Side | None:
