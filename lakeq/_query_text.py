@@ -71,6 +71,29 @@ def with_values(sql: str, literals: Mapping[str, str]) -> str:
     return "".join([*pieces, sql[end:]])
 
 
+def mentioned(sql: str, given: Mapping[str, object]) -> dict[str, object]:
+    """Those of the parameters that the text names."""
+    text = with_dollars(sql, given)
+    return {k: v for k, v in given.items() if with_values(text, {k: "NULL"}) != text}
+
+
+def statements(sql: str) -> list[str]:
+    """The statements of a script, without the semicolons between them; empty ones are left out.
+
+    A semicolon in a string, a quoted name or a comment parts nothing.
+    """
+    found: list[str] = []
+    start, says_something = 0, False
+    for token in _TOKEN.finditer(f"{sql};"):
+        if token["other"] == ";":
+            if says_something:
+                found.append(sql[start : token.start()].strip())
+            start, says_something = token.end(), False
+        elif not token[0].startswith(("--", "/*")):
+            says_something = True
+    return found
+
+
 def _starts_value(sql: str, start: int, last: str, inside: Sequence[str]) -> bool:
     """Whether a colon at `start` can begin a parameter and does not belong to what is before it."""
     attached = start > 0 and (sql[start - 1].isalnum() or sql[start - 1] in "_'\"$)]}:")

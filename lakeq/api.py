@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lakeq.arrays.scenes import Values as SceneValues
     from lakeq.catalog import Catalog, Column, Dataset, Table
     from lakeq.compare import Comparison
-    from lakeq.config import Settings
+    from lakeq.config import Limits, Settings
     from lakeq.convert import IngestReport
     from lakeq.keys import Moment
     from lakeq.lake import IcebergLake
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lakeq.quote import Quote
     from lakeq.refresh import RefreshReport
     from lakeq.rerun import Rerun
+    from lakeq.script import Script
     from lakeq.snapshot import SnapshotInfo, TableSnapshot
     from lakeq.verify import VerifyReport
 
@@ -142,6 +143,43 @@ class Lake:
             across_assemblies=across_assemblies,
             max_rows=max_rows,
         )
+
+    def script(
+        self,
+        text: str,
+        params: Mapping[str, object] | None = None,
+        *,
+        at: int | str | datetime | None = None,
+        across_assemblies: bool = False,
+        max_rows: int | None = None,
+        engine: str | None = None,
+        **limits: object,
+    ) -> Script:
+        """Several SELECTs with semicolons between, and one bill for all of them.
+
+        Iterating runs one after the other and gives the result of each, to be read before the
+        next. All are planned before the first runs: what they may cost together is held against
+        the limits, which are for the whole script, and against budgets. Arguments are those of
+        `sql`; a parameter goes to the statements that name it.
+        """
+        from lakeq import _query_text, config
+        from lakeq.script import Script
+
+        options: dict[str, Any] = {"at": at, "across_assemblies": across_assemblies}
+        options["max_rows"] = max_rows
+        most = config.with_limits(self.settings, limits).limits
+
+        def ask(sql: str, values: Mapping[str, object], left: Limits) -> Result:
+            given = {name: getattr(left, name) for name in left.__slots__}
+            return self.sql(sql, values, engine=engine, **options, **given)
+
+        def plan(sql: str, values: Mapping[str, object]) -> Plan:
+            return self.plan(sql, values, **options)
+
+        found = _query_text.statements(text)
+        if not found:
+            raise UsageError("no statement", "the script", "write SELECTs, with ; between them")
+        return Script(found, params or {}, plan, ask, most, self.ledger)
 
     def compare(
         self,

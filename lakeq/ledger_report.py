@@ -210,11 +210,17 @@ def _by_table(entry: Entry) -> Iterable[Part]:
     return [(name, Fraction(count, whole)) for name, count in read.items()]
 
 
+def _tags(entry: Entry) -> list[str]:
+    """Each tag as name=value; a run with several counts in full for each of them."""
+    return [f"{name}={value}" for name, value in entry.tags.items()] or ["(none)"]
+
+
 KEYS: Mapping[str, Callable[[Entry], Iterable[Part]]] = {
     "table": _by_table,
     "user": lambda entry: [(entry.user, Fraction(1))],
     "project": lambda entry: [(entry.project or "(none)", Fraction(1))],
     "query": lambda entry: [(entry.what, Fraction(1))],
+    "tag": lambda entry: [(tag, Fraction(1)) for tag in _tags(entry)],
     "engine": lambda entry: [(entry.engine or "(not recorded)", Fraction(1))],
     "day": lambda entry: [(entry.started.strftime("%Y-%m-%d"), Fraction(1))],
 }

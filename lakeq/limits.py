@@ -6,6 +6,7 @@ refused when it surely would, and else runs until it does.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import NoReturn
 
 from lakeq import cost
@@ -16,14 +17,22 @@ from lakeq.planner import Plan
 
 def passed(limits: Limits, plan: Plan) -> list[str]:
     """Each of `limits` for which `plan` is refused, in words."""
-    found = []
     usd, size = (plan.low_usd, plan.low_bytes) if plan.stops else (plan.high_usd, plan.high_bytes)
-    may = "will" if plan.stops or plan.exact else "may"
+    sure = plan.stops or plan.exact
+    return passed_by(limits, usd, size, "it", sure=sure)
+
+
+def passed_by(
+    limits: Limits, usd: Decimal, size: int, what: str, *, sure: bool = False
+) -> list[str]:
+    """Each of `limits` that so many dollars and bytes of `what` pass, in words."""
+    found = []
+    may = "will" if sure else "may"
     if limits.max_usd is not None and usd > limits.max_usd:
         amount, limit = cost.dollars(usd), cost.dollars(limits.max_usd)
-        found.append(f"it {may} cost {amount}, and max_usd is {limit}")
+        found.append(f"{what} {may} cost {amount}, and max_usd is {limit}")
     if limits.max_bytes is not None and size > limits.max_bytes:
-        found.append(f"it {may} read {size:,} bytes, and max_bytes is {limits.max_bytes:,}")
+        found.append(f"{what} {may} read {size:,} bytes, and max_bytes is {limits.max_bytes:,}")
     return found
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 DIFFERS = 1
 HISTORY_ROWS = 30
-REPORTS = ("table", "user", "project", "query", "engine", "day")
+REPORTS = ("table", "user", "project", "tag", "query", "engine", "day")
 
 
 def export_options(command: F) -> F:

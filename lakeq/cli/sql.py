@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lakeq import cost
+from lakeq._query_text import statements
 from lakeq.cli.options import connect, lake_options, report_option, spender_options
 from lakeq.cli.output import BINARY_FORMATS, FORMATS, Style, format_of, listing, opened, write
 from lakeq.errors import NotFound, UsageError
@@ -17,6 +19,7 @@ from lakeq.errors import NotFound, UsageError
 if TYPE_CHECKING:
     from lakeq.api import Lake
     from lakeq.query import Report, Result
+    from lakeq.script import Script
 
 ALERTED = 8
 TERMINAL_ROWS = 1000  # a table on a terminal stops here unless --max-rows says otherwise
@@ -89,8 +92,9 @@ def sql(
 ) -> None:
     """Run QUERY and print its rows.
 
-    QUERY is one SELECT; "-" reads it from standard input, "@NAME" takes a named query (see:
-    lakeq queries). Rows go to standard output; rows, seconds, bytes, files and dollars to
+    QUERY is one SELECT, or several with ";" between, which are planned and held against the limits
+    together and end with one bill; "-" reads it from standard input, "@NAME" takes a named query
+    (see: lakeq queries). Rows go to standard output; rows, seconds, bytes, files and dollars to
     standard error.
 
     \b
@@ -101,6 +105,15 @@ def sql(
     """
     lake = connect(max_usd=max_usd, max_bytes=max_bytes, max_seconds=max_seconds, engine=engine)
     text = _text(query, file)
+    if not text.startswith("@") and len(statements(text)) > 1:
+        if output is not None or compare is not None or format in BINARY_FORMATS:
+            what = "several statements print their rows one after the other, as text"
+            raise UsageError(what, "lakeq sql", "without --output and --compare; or one statement")
+        given: dict[str, object] = {k: json_or_text(v) for k, v in _pairs(params).items()}
+        options = {"at": at, "across_assemblies": across_assemblies, "max_rows": max_rows}
+        script = lake.script(text, given, **options)  # type: ignore[arg-type]  # as named above
+        _script(script, format, report, csv_safe=csv_safe, dry_run=dry_run, fail=fail_on_alert)
+        return
     if dry_run:
         plan = lake.plan(
             text, _values(lake, text, _pairs(params)), at=at, across_assemblies=across_assemblies
@@ -136,6 +149,42 @@ def sql(
         raise
     _tell(result.report, report)
     if fail_on_alert and result.alerts:
+        click.get_current_context().exit(ALERTED)
+
+
+def _script(
+    script: Script,
+    format: str | None,
+    report: str,
+    *,
+    csv_safe: bool,
+    dry_run: bool,
+    fail: bool,
+) -> None:
+    """Print the rows of each statement, with an empty line between, and the bill of all."""
+    if dry_run:
+        plans = script.plans()
+        if format == "json":
+            click.echo(json.dumps([plan.to_dict() for plan in plans]))
+        else:
+            click.echo("\n\n".join(map(str, plans)))
+            highest = cost.total(plan.high_usd for plan in plans)
+            click.echo(f"\n{len(plans)} statements: up to {cost.dollars(highest)} on Athena")
+        return
+    terminal = sys.stdout.isatty()
+    kind = format or ("table" if terminal else "csv")
+    alerted = False
+    for number, result in enumerate(script):
+        if number:
+            click.echo()
+        _print(result, kind, None, Style(terminal, csv_safe))
+        _tell(result.report, report)
+        alerted = alerted or bool(result.alerts)
+    if report == "json":
+        click.echo(json.dumps(script.bill.to_dict()), err=True)
+    elif report == "text":
+        click.echo(str(script.bill), err=True)
+    if fail and alerted:
         click.get_current_context().exit(ALERTED)
 
 

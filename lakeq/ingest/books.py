@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -162,8 +161,7 @@ class Books:
         with self._lock:
             if self._refused is None:
                 return ""
-            with self._ledger.store.reading() as connection:
-                refusal = self._ledger.lacking(connection, self._refused, datetime.now(UTC))
+            refusal = self._ledger.lacks(self._refused)
             if refusal is None:
                 self._refused = None
             return refusal.what if refusal else ""

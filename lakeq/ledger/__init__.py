@@ -128,6 +128,11 @@ class Ledger:
         with self.store.reading() as connection:
             return list(self.spent(connection, now or datetime.now(UTC)))
 
+    def lacks(self, usd: Decimal) -> BudgetRefused | None:
+        """Why `usd` more could not be set aside now; None where they could."""
+        with self.store.reading() as connection:
+            return self.lacking(connection, usd, datetime.now(UTC))
+
     def lacking(
         self, connection: sqlite3.Connection | None, usd: Decimal, moment: datetime
     ) -> BudgetRefused | None:
