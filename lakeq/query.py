@@ -441,10 +441,13 @@ class Ready:
 
     def _allowance(self, most: Limits) -> Allowance:
         book = self.plan.prices
+        where = (
+            "on Athena" if self.virtual is None else "at Athena's price, which cannot read these"
+        )
         return Allowance(
             bytes=limits.allowed_bytes(most, self.plan),
             seconds=most.max_seconds,
-            words=lambda size: f"{cost.dollars(cost.athena_cost_usd(size, book))} on Athena",
+            words=lambda size: f"{cost.dollars(cost.athena_cost_usd(size, book))} {where}",
         )
 
 

@@ -12,7 +12,7 @@ import pytest
 from lakeq import convert, formats
 from lakeq.config import Settings
 from lakeq.convert import IngestReport
-from lakeq.errors import BadSource
+from lakeq.errors import BadLake, BadSource
 from lakeq.lake import IcebergLake
 from lakeq.storage import Storage
 from tests.lake_formats import FOLDER, lake_at, named_files, warehouse_files
@@ -173,6 +173,19 @@ def test_a_part_that_is_there_already_is_not_read(iceberg: IcebergLake, tmp_path
     (report,) = ingest(iceberg, first).objects
     assert (report.kept, report.rows) == (first.as_uri(), {})
     assert len(iceberg.snapshots("puzzle.pieces")) == snapshots
+
+
+def test_a_damaged_file_of_parts_is_not_believed(iceberg: IcebergLake, tmp_path: Path) -> None:
+    ingest(iceberg, *parts(tmp_path, 3))
+    before = iceberg.metadata_files()
+    path = Path(iceberg.snapshot("puzzle._parts").files[0].path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(BadLake, match="a data file is damaged") as told:
+        ingest(iceberg, *parts(tmp_path, 4)[3:])
+    assert told.value.where == str(path)
+    assert iceberg.metadata_files() == before
 
 
 def test_a_part_that_changed_replaces_itself(iceberg: IcebergLake, tmp_path: Path) -> None:

@@ -154,10 +154,14 @@ class IcebergLake:
         return pa.concat_tables(parts, promote_options="default").select(names)
 
     def read_file(self, path: str) -> pa.Table:
-        """All rows of one small data file, `_source` included."""
+        """All rows of one small data file, `_source` included; `BadLake` when it is damaged."""
         import pyarrow.parquet as pq
 
-        return pq.read_table(self._files().opened(path))
+        from lakeq.lake.verify import check_file
+
+        files = self._files()
+        _raise_unless_whole(check_file(files, path, self._pointers.checksum(path)), path)
+        return pq.read_table(files.opened(path))
 
     def _check_present(self, name: str, locations: Mapping[str, str]) -> None:
         if name in locations:
@@ -584,12 +588,7 @@ class IcebergLake:
 
     def _check_whole(self, file: Listed | DataFile) -> None:
         """Raise `BadLake` unless all of a file is what was written; pyarrow may crash on others."""
-        checked = self.check_data(file)
-        if checked.problem:
-            hint = "see: lakeq verify; what can be ingested again: lakeq verify --repair"
-            missing = checked.problem == "missing"
-            what = f"a data file is damaged: {checked.told}"
-            raise BadLake("a file of the lake is missing" if missing else what, file.path, hint)
+        _raise_unless_whole(self.check_data(file), file.path)
 
     def note_ways(self, dataset: str, ways: Mapping[str, str]) -> None:
         """Keep with which options, as JSON, objects were ingested, by their URIs."""
@@ -683,6 +682,14 @@ class IcebergLake:
         """The objects that each file of a table's state holds rows of, if a side file says so."""
         side = self._side_files.read(name, "head", location)
         return None if side is None else dict(contents(side.snapshot.files))
+
+
+def _raise_unless_whole(checked: Checked, path: str) -> None:
+    if checked.problem:
+        hint = "see: lakeq verify; what can be ingested again: lakeq verify --repair"
+        missing = checked.problem == "missing"
+        what = f"a data file is damaged: {checked.told}"
+        raise BadLake("a file of the lake is missing" if missing else what, path, hint)
 
 
 def _without_sums(tables: Iterable[TableSnapshot]) -> Iterator[DataFile]:
