@@ -122,7 +122,9 @@ def _judged(entry: Entry, before: Digest | None, result: Result) -> tuple[bool |
         return False, f"the result differs: {counts}, other values{_why(result, hint)}"
     if before.seq != now.seq:
         return True, f"the same {rows:,} rows, in another order: ORDER BY leaves ties"
-    return True, f"the same {rows:,} rows" + (" in the same order" if now.seq else "")
+    return True, f"the same {rows:,} {'row' if rows == 1 else 'rows'}" + (
+        " in the same order" if now.seq else ""
+    )
 
 
 def _why(result: Result, hint: str) -> str:

@@ -1,8 +1,9 @@
 """Is the lake what was written? Every file of every table, and what can be mended.
 
 What a table's current snapshot names is read whole: metadata, manifests, data files. Damage names
-the file and the objects whose rows it held. Mending ingests those objects again, which replaces
-the damaged files in one commit per dataset, and deletes files that no snapshot names.
+the file and the objects whose rows it held. Mending rebuilds metadata, ingests those objects
+again, which replaces the damaged files in one commit per dataset, and deletes files that no
+snapshot names.
 """
 
 from __future__ import annotations

@@ -240,6 +240,9 @@ def budget(format: str) -> None:
         origin="VARCHAR",
     )
     write_to(found, format, None, Style())
+    if not rows:
+        told = "no budget is set for you; one is a table [[budget]] in ./lakeq.toml"
+        click.echo(f'{told}: usd = 5, per = "day"', err=True)
 
 
 @click.command()

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 @click.option(
     "--repair",
     is_flag=True,
-    help="First verify the tables, and ingest the objects of damaged or missing files again.",
+    help="First verify the tables, rebuild damaged metadata, and ingest the objects of damaged or"
+    " missing files again.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @no_progress_option

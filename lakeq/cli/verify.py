@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Ingest the objects of damaged or missing files again; delete files that nothing names.",
+    help="Rebuild damaged metadata, ingest the objects of damaged or missing files again, delete"
+    " files that nothing names.",
 )
 @no_progress_option
 @report_option
@@ -88,6 +89,8 @@ def told(done: VerifyReport) -> str:
         lines.append(f"{hurt} files are damaged or missing")
     if others:
         lines.append(f"{others} files were repaired, deleted or are named by no snapshot")
+    if not done.tables:
+        return "none of these tables is in the lake"
     if not done.findings:
         lines.append("all of it is what was written")
     return "\n".join(lines)

@@ -92,7 +92,7 @@ class Known:
 
 @dataclass
 class Rebuilt:
-    """The table's next state; damaged files that nothing names then; snapshots that are lost."""
+    """The table's next state; files of the old one that go with it; snapshots that are lost."""
 
     staged: Staged
     gone: tuple[str, ...]
@@ -144,8 +144,7 @@ class _Rebuilding:
         made, given_up = self._snapshots(metadata)
         if whole and made == list(metadata.snapshots):
             return None
-        if not whole:
-            self._gone.append(known.location)
+        self._gone.append(known.location)  # whole or not, it names what is damaged
         following = _with_snapshots(
             metadata, made, metadata.current_snapshot_id, metadata.snapshot_log
         )

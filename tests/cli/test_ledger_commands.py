@@ -169,7 +169,7 @@ def test_an_alert_changes_the_exit_code_only_when_asked(
 
 
 def test_rerun_says_that_the_result_is_the_same(own: Path, command: Command) -> None:
-    assert command("rerun", "1").text == "run 1: the same 1 rows\n"
+    assert command("rerun", "1").text == "run 1: the same 1 row\n"
     ordered = command("rerun", "2")
     assert ordered.code == 0
     assert ordered.text.endswith("rows in the same order\n")
@@ -194,7 +194,7 @@ def test_rerun_reads_the_snapshots_of_then(
     [
         ("select random() as r", False, "the result differs"),
         ("select range from range(20000)", None, "cannot tell"),
-        ("select 1 as x where random() < 2", True, "the same 1 rows"),
+        ("select 1 as x where random() < 2", True, "the same 1 row"),
     ],
 )
 def test_rerun_tells_a_result_that_differs_or_cannot_be_compared(
