@@ -106,9 +106,7 @@ def sql(
     lake = connect(max_usd=max_usd, max_bytes=max_bytes, max_seconds=max_seconds, engine=engine)
     text = _text(query, file)
     if not text.startswith("@") and len(statements(text)) > 1:
-        if output is not None or compare is not None or format in BINARY_FORMATS:
-            what = "several statements print their rows one after the other, as text"
-            raise UsageError(what, "lakeq sql", "without --output and --compare; or one statement")
+        _refuse_files(output, compare, format)
         given: dict[str, object] = {k: json_or_text(v) for k, v in _pairs(params).items()}
         options = {"at": at, "across_assemblies": across_assemblies, "max_rows": max_rows}
         script = lake.script(text, given, **options)  # type: ignore[arg-type]  # as named above
@@ -150,6 +148,13 @@ def sql(
     _tell(result.report, report)
     if fail_on_alert and result.alerts:
         click.get_current_context().exit(ALERTED)
+
+
+def _refuse_files(output: str | None, compare: str | None, format: str | None) -> None:
+    """Of several statements only text can be printed, one after the other."""
+    if output is not None or compare is not None or format in BINARY_FORMATS:
+        what = "several statements print their rows one after the other, as text"
+        raise UsageError(what, "lakeq sql", "without --output and --compare; or one statement")
 
 
 def _script(
