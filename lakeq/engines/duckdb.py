@@ -33,6 +33,7 @@ from lakeq.engines._duckdb_sql import (
     view,
 )
 from lakeq.engines._meter import Meter
+from lakeq.engines._waiting import waited
 from lakeq.errors import (
     BadLake,
     LakeqError,
@@ -466,28 +467,12 @@ class Run:
         """
         if threading.current_thread() is not threading.main_thread():
             return call()
-        outcome: list[T] = []
-        failure: list[BaseException] = []
+        return waited(call, self._stop)
 
-        def work() -> None:
-            try:
-                outcome.append(call())
-            except BaseException as error:  # noqa: BLE001  # raised again in the waiting thread
-                failure.append(error)
-
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
-        try:
-            while worker.is_alive():
-                worker.join(0.1)
-        except KeyboardInterrupt:
-            self._engine.stopped = True
-            self._cursor.interrupt()
-            worker.join()
-            raise
-        if failure:
-            raise failure[0]
-        return outcome[0]
+    def _stop(self, worker: threading.Thread) -> None:
+        self._engine.stopped = True
+        self._cursor.interrupt()
+        worker.join()
 
     def _through_arrow(self, count: int) -> Iterator[Sequence[Row]]:
         for batch in self.reader(count):

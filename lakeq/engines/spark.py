@@ -20,6 +20,7 @@ from lakeq.engines import UNLIMITED, Access, Allowance, Reference, ResultColumn,
 from lakeq.engines._physical import groups
 from lakeq.engines._results import Shaped, expected_schema
 from lakeq.engines._spark_errors import explain
+from lakeq.engines._waiting import waited
 from lakeq.errors import LimitPassed, StorageUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Engine:
         """Stop what this session runs; a Sail of our own that does not stop soon is ended."""
         from lakeq.engines import _sail
 
+        if self._closed:
+            return
         with suppress(Exception):  # what it answers changes nothing
             self._session.interruptAll()
         worker.join(STOP_S)
@@ -278,28 +281,11 @@ class Run:
 
     def _wait(self, call: Callable[[], T]) -> T:
         """The result of `call`; ^C and a limit of seconds stop the query."""
-        outcome: list[T] = []
-        failure: list[BaseException] = []
+        return waited(call, self._engine.interrupt, self._look)
 
-        def work() -> None:
-            try:
-                outcome.append(call())
-            except BaseException as error:  # noqa: BLE001  # raised again in the waiting thread
-                failure.append(error)
-
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
-        try:
-            while worker.is_alive():
-                worker.join(0.1)
-                self._check_time()
-                self._engine.check_alive()
-        except (KeyboardInterrupt, LimitPassed):
-            self._engine.interrupt(worker)
-            raise
-        if failure:
-            raise failure[0]
-        return outcome[0]
+    def _look(self) -> None:
+        self._check_time()
+        self._engine.check_alive()
 
     def _check_time(self) -> None:
         most = self._allowance.seconds
