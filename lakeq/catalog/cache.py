@@ -36,7 +36,7 @@ def load(cache: Path, path: Path, wanted: str) -> Dataset | None:
     """The dataset of the catalog file `path` if the cache holds it under the key `wanted`."""
     try:
         document = json.loads(_own_bytes(_file(cache, path)))
-        return _dataset(document["dataset"], path) if document["key"] == wanted else None
+        return dataset_of(document["dataset"], str(path)) if document["key"] == wanted else None
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None
 
@@ -49,7 +49,7 @@ def store(cache: Path, path: Path, made_from: str, dataset: Dataset) -> None:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"key": made_from, "dataset": _plain(dataset)}, file)
+            json.dump({"key": made_from, "dataset": plain(dataset)}, file)
         partial.replace(target)
     except OSError:
         partial.unlink(missing_ok=True) if target.parent.is_dir() else None
@@ -70,7 +70,8 @@ def _own_bytes(path: Path) -> bytes:
         return file.read()
 
 
-def _plain(dataset: Dataset) -> dict[str, Any]:
+def plain(dataset: Dataset) -> dict[str, Any]:
+    """A dataset as JSON has it; `dataset_of` takes it back."""
     fields = {name: getattr(dataset, name) for name in _TEXTS}
     return fields | {
         "populations": [[p.code, p.name, p.super_population] for p in dataset.populations],
@@ -103,7 +104,11 @@ _TABLE_TEXTS = (
 _TABLE_LISTS = ("objects", "partition_by", "sort_by")
 
 
-def _dataset(plain: dict[str, Any], path: Path) -> Dataset:
+def dataset_of(plain: dict[str, Any], origin: str = "") -> Dataset:
+    """The dataset that `plain` made this of; `KeyError`, `TypeError`, `ValueError` if it did not.
+
+    Its shape is checked, not its meaning: `lakeq.catalog.check` does that.
+    """
     tables = [_table(table) for table in plain["tables"]]
     return Dataset(
         **{name: _text(plain[name]) for name in _TEXTS},
@@ -116,7 +121,7 @@ def _dataset(plain: dict[str, Any], path: Path) -> Dataset:
             _text(name): Macro(_text(name), _texts(parameters), _text(sql), _text(doc))
             for name, parameters, sql, doc in plain["macros"]
         },
-        origin=str(path),
+        origin=origin,
     )
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lakeq.lake.commit import Change, Contents, Remains, Staged, StagingCatalog
     from lakeq.lake.io import WarehouseIO
     from lakeq.lake.parquet import NewFile, TableWriter
+    from lakeq.lake.places import Place, Written
     from lakeq.lake.rebuild import Known
     from lakeq.lake.rewrite import Remainders
     from lakeq.lake.session import Session
@@ -302,6 +303,31 @@ class IcebergLake:
         schema = arrow_schema(metadata.schema(), table)
         return TableWriter(table, schema, metadata.location, files, session)
 
+    # Files that other processes write: see `lakeq.lake.parts`.
+
+    def place(self, table: Table) -> Place:
+        """Where new files of `table` go, for a worker to write them."""
+        from lakeq.lake.places import Place
+
+        metadata = self._staging(self._files()).transaction(table).table_metadata
+        return Place(metadata.location, metadata.schema().model_dump_json())
+
+    def take(self, written: Mapping[str, Sequence[Written]], source: str) -> list[NewFile]:
+        """The files that a worker wrote of one object, by the folder they must lie in.
+
+        Each is looked at; raises `BadLake` and `StorageUnavailable` as `lakeq.lake.parts.taken`.
+        """
+        from lakeq.lake.parts import taken
+
+        files = self._files()
+        return [taken(files, folder, source, w) for folder, found in written.items() for w in found]
+
+    def clear(self, folder: str, keep: Collection[str]) -> list[str]:
+        """Delete what workers left below a folder of parts, but the files `keep`."""
+        from lakeq.lake import parts
+
+        return parts.clear(self._files(), folder, keep)
+
     def restore(self, path: str, new: NewFile) -> bool:
         """Put `new` in the place of the lost file at `path` if it is the same to the byte.
 
@@ -458,17 +484,22 @@ class IcebergLake:
         with lake_session.dead(self.folder) as paths:
             if not paths:
                 return []
+            from lakeq.lake import parts
             from lakeq.lake.commit import named_files
 
             self._pointers.settle()  # what a killed writer's commit names, if it is to be
             files = self._files()
-            there = [path for path in paths if files.new_input(path).exists()]
+            there = [p for p in parts.spread(files, paths) if files.new_input(p).exists()]
+            for folder in filter(lambda path: path.endswith("/"), paths):
+                parts.prune(folder)
             if not there:  # the usual case, and the pasts of all tables are long to read
                 return []
             named = named_files(files, self._pointers.all(), there)
             orphans = [path for path in there if path not in named]
             for path in orphans:
                 files.delete(path)
+            for folder in filter(lambda path: path.endswith("/"), paths):
+                parts.prune(folder)
             self._pointers.forget(orphans)
             return orphans
 

@@ -46,6 +46,7 @@ ROW_GROUP_BYTES = 16 << 20  # compressed; DESIGN: 10 to 40 MB
 BUFFER_BYTES = 192 << 20  # of Arrow memory in one writer before a row group is written anyway
 MERGED_ZSTD_LEVEL = 6  # of compacted files at least: written once, read often; 2.5 % less than 3
 _VALUE_BYTES = 8  # of a page: our own writer cuts pages by values
+OF_PARTS = re.compile(r"parts-[0-9a-f]{16}/[0-9]+-[0-9]+/")  # where workers write; lake/parts.py
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -72,13 +73,17 @@ class NewFile:
 
 @dataclass(frozen=True, slots=True)
 class TableWriter:
-    """Makes the new data files of one table, below its `location`."""
+    """Makes the new data files of one table, below its `location`.
+
+    `folder` is one below the table's data for files of which another process tells the committer.
+    """
 
     table: Table
     schema: pa.Schema
     location: str
     files: WarehouseIO
     session: Session
+    folder: str = ""
 
     def open(self, source: str, partition: Sequence[str], number: int) -> FileWriter:
         """A new file for rows of one object and one partition value.
@@ -92,7 +97,7 @@ class TableWriter:
         ]
         stem = _slug(source.rpartition("/")[2].partition(".")[0])
         name = f"{number:05d}-{stem}-{os.urandom(8).hex()}.parquet"
-        path = "/".join([self.location, "data", *folders, name])
+        path = "/".join(filter(None, [self.location, "data", self.folder, *folders, name]))
         self.session.record(path)
         scratch = self.session.scratch
         return FileWriter(self.table, self.schema, path, source, self.files, scratch)
@@ -121,7 +126,7 @@ class TableWriter:
     def folder_of(self, path: str) -> str:
         """The folder of a data file below the table's data, as `merged` takes it."""
         inner = path.removeprefix(f"{self.location}/data/")
-        return inner.rpartition("/")[0] if inner != path else ""
+        return OF_PARTS.sub("", inner).rpartition("/")[0] if inner != path else ""
 
 
 def _slug(text: str) -> str:

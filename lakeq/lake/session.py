@@ -30,8 +30,13 @@ class Session:
         self._lock = threading.Lock()  # objects may be converted in several threads
         self.scratch = scratch
 
+    @property
+    def journal(self) -> str:
+        """The path of the journal, which is there as long as the session lasts."""
+        return self._journal.name
+
     def record(self, path: str) -> None:
-        """Note that `path` is about to be made."""
+        """Note that `path` is about to be made; one that ends in / is a folder of files."""
         with self._lock:
             self._journal.write(path + "\n")
             self._journal.flush()
@@ -81,7 +86,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def journalled(lake: Path) -> set[str]:
-    """Every path that a session, at work or dead, wrote down."""
+    """Every path that a session, at work or dead, wrote down; folders end in /."""
     found: set[str] = set()
     for path in (lake / FOLDER).glob(f"*{_JOURNAL}"):
         with suppress(OSError):

@@ -75,12 +75,13 @@ def orphans(
     metadata = load_metadata(files, location())
     found = list(files.listed(metadata.location, before=before))
     at_work = journalled()
+    folders = tuple(path for path in at_work if path.endswith("/"))
     current = location()
     metadata = load_metadata(files, current)
     named = {current, *(entry.metadata_file for entry in metadata.metadata_log)}
     named.update(snapshot_files(files, metadata))
     for path, size in found:
-        if path not in named and path not in at_work:
+        if path not in named and path not in at_work and not path.startswith(folders):
             yield path, size
 
 

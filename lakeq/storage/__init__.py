@@ -30,7 +30,7 @@ from lakeq.storage.tally import Tally
 
 if TYPE_CHECKING:
     from lakeq.catalog import Table
-    from lakeq.config import Settings
+    from lakeq.config import S3Settings, Settings
     from lakeq.storage.http import Web
     from lakeq.storage.s3 import Buckets
 
@@ -88,6 +88,11 @@ class Storage:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.tally = Tally()
+
+    @property
+    def s3(self) -> S3Settings:
+        """How S3 is reached."""
+        return self._settings.s3
 
     def is_signed(self, uri: str, tables: Collection[Table]) -> bool:
         """Whether requests for an s3:// object of `tables` are signed, so that they are ours."""

@@ -52,6 +52,11 @@ class Tally:
         """All up to now."""
         return self._sum
 
+    def add(self, requests: Requests) -> None:
+        """Count `requests` that another process made."""
+        with self._lock:
+            self._sum = self._sum.plus(requests)
+
     def watch(self, client: Any, *, signed: bool) -> None:
         """Count the requests of a boto3 client."""
 
