@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from lakeq.errors import UsageError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import xarray as xr
 
     from lakeq.arrays import Order, Values
@@ -337,6 +339,7 @@ class Lake:
         samples: Sequence[str] | None = None,
         dry_run: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
+        executor: str | Executor | None = None,
     ) -> IngestReport:
         """Replace the rows of `objects` by what the objects hold now, a hundred in each commit.
 
@@ -357,11 +360,16 @@ class Lake:
         (22:16050000-17000000, one or several) limits the rows to what overlaps one, `samples` to
         the calls of these.
 
+        `executor` has each object read by a worker elsewhere, while the commits stay here:
+        processes[:N], dask://HOST:PORT, htcondor[:JOBS], slurm[:JOBS], lambda:FUNCTION[:N], or an
+        executor of `concurrent.futures`. An object whose worker dies is read again, a few times.
+
         Raises `BadSource` for a bad object, `NotFound`, `AccessDenied` and `StorageUnavailable`
-        for one that cannot be read; the lake is then as before.
+        for one that cannot be read, `WorkerLost` for one that workers die of; the lake is then as
+        before.
         """
         from lakeq import _work_account, convert
-        from lakeq.convert import select
+        from lakeq.convert import executors, select
         from lakeq.formats import ReadOptions
         from lakeq.storage import Storage
 
@@ -389,6 +397,7 @@ class Lake:
             ),
             dry_run=dry_run,
             progress=progress,
+            workers=executors.chosen(executor, self.settings),
         )
         if dry_run:
             return ingest()

@@ -86,6 +86,27 @@ class GlueSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class JobSettings:
+    """What one job of a batch system gets, for `lakeq ingest --executor htcondor` and `slurm`.
+
+    `queue` is Slurm's partition or HTCondor's accounting group, `walltime` HH:MM:SS, `folder` where
+    a job keeps what is not kept, `host` the address that jobs reach this machine at ("" leaves each
+    to the system), `count` how many jobs, `wait_s` how long the first of them may stand in the
+    queue.
+    """
+
+    queue: str = ""
+    cores: int = 1
+    memory: str = "4GB"
+    disk: str = "10GB"
+    walltime: str = ""
+    folder: str = ""
+    host: str = ""
+    count: int = 2
+    wait_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The most that one query may take; `None` is no limit.
 
@@ -137,6 +158,7 @@ class Settings:
     spark: SparkSettings = field(default_factory=SparkSettings)
     athena: AthenaSettings = field(default_factory=AthenaSettings)
     glue: GlueSettings = field(default_factory=GlueSettings)
+    jobs: JobSettings = field(default_factory=JobSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -162,6 +184,25 @@ def _text(value: _Value, key: str) -> str:
     if not isinstance(value.given, str | Path):
         raise _bad(value, key, "text")
     return str(value.given)
+
+
+def _line(value: _Value, key: str) -> str:
+    """Text that becomes a line of a job's script."""
+    text = _text(value, key)
+    if not text.isprintable():
+        raise _bad(value, key, "one line of text")
+    return text
+
+
+def _walltime(value: _Value, key: str) -> str:
+    text = _line(value, key)
+    if text and not all(part.isascii() and part.isdigit() for part in text.split(":")):
+        raise _bad(value, key, "HH:MM:SS")
+    return text
+
+
+def _job_count(value: _Value, key: str) -> int:
+    return _count(value, key) or 1
 
 
 def _path(value: _Value, key: str) -> Path:
@@ -271,6 +312,10 @@ def _seconds(value: _Value, key: str) -> float | None:
     return None if number is None else float(number)
 
 
+def _wait(value: _Value, key: str) -> float:
+    return _seconds(value, key) or 0.0
+
+
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 
@@ -324,6 +369,15 @@ _READERS: Mapping[str, Callable[[_Value, str], object]] = {
     "glue.prefix": _text,
     "glue.region": _text,
     "glue.endpoint_url": _text,
+    "jobs.queue": _line,
+    "jobs.cores": _job_count,
+    "jobs.memory": _line,
+    "jobs.disk": _line,
+    "jobs.walltime": _walltime,
+    "jobs.folder": _line,
+    "jobs.host": _line,
+    "jobs.count": _job_count,
+    "jobs.wait_s": _wait,
 }
 KEYS = tuple(_READERS)
 
@@ -372,6 +426,8 @@ def _settings(values: Mapping[str, list[_Value]], environ: Mapping[str, str]) ->
     spark = SparkSettings(**_section(parsed, "spark"))  # type: ignore[arg-type]
     athena = AthenaSettings(**_section(parsed, "athena"))  # type: ignore[arg-type]
     glue = GlueSettings(**_section(parsed, "glue"))  # type: ignore[arg-type]
+    jobs = JobSettings(**_section(parsed, "jobs"))  # type: ignore[arg-type]
+    origins = {key: _origins(values.get(key, ())) for key in KEYS}
     return Settings(  # each reader returns its field's type
         **plain,  # type: ignore[arg-type]
         s3=s3,
@@ -379,6 +435,7 @@ def _settings(values: Mapping[str, list[_Value]], environ: Mapping[str, str]) ->
         spark=spark,
         athena=athena,
         glue=glue,
+        jobs=jobs,
         origins=origins,
     )
 

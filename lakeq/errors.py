@@ -101,6 +101,12 @@ class StorageUnavailable(LakeqError):
     exit_code = 6
 
 
+class WorkerLost(LakeqError):
+    """Workers of an ingest died of one object, or there are none; trying again can help."""
+
+    exit_code = 6
+
+
 class BadSource(LakeqError):
     """A raw object that is not what its format says; `where` names object and line or byte."""
 

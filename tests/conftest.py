@@ -79,6 +79,12 @@ def _loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
+def _compiled(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cache for all tests of workers, so that not every process compiles."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "compiled"))
+
+
+@pytest.fixture
 def lake_dir(tmp_path: Path) -> Path:
     """Where this test's lake lies; not there yet."""
     return tmp_path / "lake"

@@ -47,6 +47,7 @@ class _Ingest(CommandWithMore):
         "dlq": "ingest_dlq",
         "status": "ingest_status",
         "template": "ingest_template",
+        "run-part": "ingest_run_part",
     }
 
 
@@ -88,6 +89,12 @@ class _Ingest(CommandWithMore):
     " the AWS region of the buckets.",
 )
 @click.option("--samples", metavar="NAMES", help="Only these samples: A,B or @FILE, one a line.")
+@click.option(
+    "--executor",
+    metavar="WHERE",
+    help="Have objects read by workers: processes[:N], dask://HOST:PORT, htcondor[:JOBS],"
+    " slurm[:JOBS], lambda:FUNCTION[:N].",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @no_progress_option
 @report_option
@@ -109,6 +116,7 @@ def ingest(
     strict: bool,
     regions: tuple[str, ...],
     samples: str | None,
+    executor: str | None,
     dry_run: bool,
     no_progress: bool,
     report: str,
@@ -128,6 +136,7 @@ def ingest(
     lakeq ingest thousand_genomes "s3://1000genomes/release/20130502/ALL.chr22.*.vcf.gz" --dry-run
     lakeq ingest nexrad --site KTLX --from 2019-07-15 --to 2019-07-15 --tables volumes
     lakeq ingest landsat --path-row 28/30 --from 2020-01-01 --to 2020-12-31 --request-payer
+    lakeq ingest nexrad --site KTLX --from 2019-07-15 --to 2019-07-15 --executor processes:4
     """
     if panel is not None and no_panel:
         raise UsageError("--panel and --no-panel exclude each other", "lakeq ingest")
@@ -153,6 +162,7 @@ def ingest(
             samples=None if samples is None else _names(samples),
             dry_run=dry_run,
             progress=bar,
+            executor=executor,
         )
     _print(done)
     quote = lake.quote(done) if dry_run and report != "none" else None

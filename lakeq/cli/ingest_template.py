@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     help="With the Lambda function that ingests, or a queue for lakeq ingest watch.",
     show_default=True,
 )
+@click.option(
+    "--parts", is_flag=True, help="Instead, the function of ingest --executor lambda:FUNCTION."
+)
 @lake_options
 def template(
     dataset: str,
@@ -38,6 +41,7 @@ def template(
     path_rows: tuple[str, ...],
     topics: tuple[str, ...],
     function: bool,
+    parts: bool,
 ) -> None:
     """Print a CloudFormation template that announces new objects of DATASET to a queue.
 
@@ -48,11 +52,16 @@ def template(
     lakeq ingest template nexrad --site KTLX --no-function > nexrad.json
     lakeq ingest template nexrad --site KTLX --topic NewNEXRADLevel2ObjectFilterable
     lakeq ingest template landsat --path-row 115/067 --path-row 001/005
+    lakeq ingest template nexrad --parts > parts.json
     """
+    from lakeq.ingest import template_parts
     from lakeq.ingest.template import template as written
 
     chosen: dict[str, Sequence[str]] = {"site": site, **_paired(path_rows)}
     found = connect().catalog.dataset(dataset, "lakeq ingest template")
+    if parts:
+        click.echo(json.dumps(template_parts.template(found), indent=2))
+        return
     click.echo(json.dumps(written(found, chosen, topics=topics, function=function), indent=2))
 
 

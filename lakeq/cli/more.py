@@ -30,7 +30,7 @@ class CommandWithMore(click.Group):
         if cmd_name not in self.BELOW:
             return None
         module = import_module(f"lakeq.cli.{self.BELOW[cmd_name]}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

@@ -11,6 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import islice
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from lakeq import formats
 from lakeq.convert.batch import ROUNDS, Batch
+from lakeq.convert.fan_out import FanOut
 from lakeq.convert.report import IngestReport, ObjectReport
 from lakeq.convert.samples import Panels, Roster, known_samples, samples_table
 from lakeq.convert.select import Selection, selected
@@ -30,6 +32,7 @@ from lakeq.storage import SourceObject, Storage
 
 if TYPE_CHECKING:
     from lakeq.catalog import Dataset, Table
+    from lakeq.convert.executors import Workers
     from lakeq.formats import Format
     from lakeq.lake import IcebergLake
     from lakeq.lake.session import Session
@@ -56,6 +59,7 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     dry_run: bool = False,
     progress: Progress | None = None,
     allow: Callable[[Sequence[SourceObject]], None] | None = None,
+    workers: Workers | None = None,
 ) -> IngestReport:
     """Replace the rows of `objects` in the tables of `dataset` by what the objects hold now.
 
@@ -64,8 +68,9 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
     file or URI, "" for none, None to look for one (see `Panels.for_object`). `progress` is called
     with an object's URI, its raw bytes read so far and its raw bytes. Objects are committed in
     batches of 100; `allow` is shown each batch before it is read, and ends the ingest by raising.
-    Raises what storage, format and
-    lake raise; nothing of the failing batch stays.
+    `workers` read the objects and write the files, one object each; they are begun here and ended.
+    Raises what storage, format and lake raise, and `WorkerLost` for an object that workers die of;
+    nothing of the failing batch stays.
     """
     started = time.perf_counter()
     dataset = widened(dataset, storage, objects, keep=not dry_run)
@@ -76,7 +81,9 @@ def ingest(  # noqa: PLR0913  # one call does the whole job; options by keyword
         return job.rehearse(sources)
     batch = list(islice(sources, BATCH_OBJECTS))  # nothing is made before something is found
     lake.prepare()
-    with lake.session() as session:
+    with lake.session() as session, workers or nullcontext():
+        if workers is not None:
+            job.fan_out = FanOut(workers, lake, storage)
         while batch:
             if allow is not None:
                 allow(batch)
@@ -210,7 +217,7 @@ class Job:
         progress: Progress | None,
     ) -> None:
         self.lake = lake
-        self._storage = storage
+        self.storage = storage
         self.reader = _reader(tables)
         self.identities = Identities(self.reader)
         self.dataset = dataset
@@ -219,6 +226,7 @@ class Job:
         self._panels = Panels.of(dataset, storage, None if panel is None else str(panel))
         self.progress = progress or (lambda _uri, _read, _total: None)
         self.options = ReadOptions()
+        self.fan_out: FanOut | None = None  # to workers; None reads here
         self._reports: list[ObjectReport] = []
         self._notes: Counter[str] = Counter()
         self._snapshots: dict[str, int] = {}
@@ -228,10 +236,10 @@ class Job:
     def sources(self, objects: Sequence[str | Path] | Selection) -> Iterator[SourceObject]:
         """The objects, found and pinned, without those that the dataset skips by name."""
         if isinstance(objects, Selection):
-            found = selected(self.dataset, self._storage, objects)
+            found = selected(self.dataset, self.storage, objects)
             new = filter(self._is_new, found) if objects.new_only else found
             return filter(self._not_skipped, new)
-        return filter(self._not_skipped, self._storage.expand(objects, self._all_tables))
+        return filter(self._not_skipped, self.storage.expand(objects, self._all_tables))
 
     @property
     def _all_tables(self) -> tuple[Table, ...]:
@@ -248,14 +256,6 @@ class Job:
         skipped = any(fnmatchcase(name, glob) for glob in self.dataset.skip)
         self._notes.update([SKIPPED] if skipped else [])
         return not skipped
-
-    def object_at(self, uri: str, tables: Mapping[str, Table]) -> SourceObject:
-        """One object beside those of the ingest, such as an index."""
-        return self._storage.source(uri, tuple(tables.values()))
-
-    def beside(self, prefix: str, tables: Mapping[str, Table]) -> dict[str, int]:
-        """The objects of one folder whose URIs begin with `prefix`, with their sizes."""
-        return self._storage.beside(prefix, tuple(tables.values()))
 
     def report(self, seconds: float, dry_run: bool = False) -> IngestReport:
         """What was done so far."""

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from lakeq import formats
 from lakeq.convert import outlines
 from lakeq.convert import parts as convert_parts
+from lakeq.convert.reading import Reading
 from lakeq.convert.report import ObjectReport
 from lakeq.convert.samples import NOT_IN_PANEL, Roster, known_samples
-from lakeq.convert.sink import Sink
 from lakeq.convert.things import Converted, Decision, TableDecision, Things, decide
 from lakeq.errors import LakeqError, UsageError
-from lakeq.formats import ReadContext, Sample
 from lakeq.lake.versions import Claim, Outdated, Version
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from lakeq.catalog import Table
     from lakeq.convert import Job
-    from lakeq.formats import Format
+    from lakeq.convert.fan_out import FanOut
+    from lakeq.formats import Sample
     from lakeq.lake.commit import Change
     from lakeq.lake.parquet import NewFile, TableWriter
     from lakeq.lake.session import Session
@@ -36,7 +31,6 @@ if TYPE_CHECKING:
 Failed = Callable[["SourceObject", LakeqError], None]
 ROUNDS = 5  # preparations again because another writer changed the samples
 DECISIONS = 30  # or brought objects of the same things
-_FILES_PER_OBJECT = 1000  # numbers apart from object to object, so that files sort by object
 
 
 class Batch:
@@ -61,9 +55,13 @@ class Batch:
     def convert_all(self, sources: Sequence[SourceObject], failed: Failed | None = None) -> None:
         """Read the objects and write their files, as many at once as the format allows.
 
-        An object that cannot be taken is told to `failed`, if given, and the others go on.
+        An object that cannot be taken is told to `failed`, if given, and the others go on; where
+        workers read them, it ends the batch.
         """
         wanted = self._unread(sources)
+        if self._job.fan_out is not None:
+            self._convert_elsewhere(wanted, self._job.fan_out)
+            return
         at_once = self._at_once(wanted)
         if at_once == 1:
             for number, source in enumerate(wanted):
@@ -166,45 +164,39 @@ class Batch:
 
     def _convert(self, source: SourceObject, number: int) -> Converted:
         """Read one object and write its files."""
+        item, samples = self._enrolled(source)
+        notes = self._reading.read(
+            item, samples, self._writer, number, partial(self._progress, source)
+        )
+        self._done(item, notes)
+        return item
+
+    def _enrolled(self, source: SourceObject) -> tuple[Converted, dict[str, Sample]]:
+        """One object before it is read, and its samples."""
         job = self._job
         tables = job.tables_of(source)
         samples, unknown = job.enroll(source, tables, self._roster)
-        first = number * _FILES_PER_OBJECT
-        sink = Sink(source.uri, _Writers(self._writer, tables), first)
-        item = Converted(source, job.identities.of(source.uri), tables)
-        notes = self._read(item, samples, sink)
+        with self._lock:
+            self.notes.update({NOT_IN_PANEL: unknown} if unknown else {})
+        return Converted(source, job.identities.of(source.uri), tables), samples
+
+    def _done(self, item: Converted, notes: Mapping[str, int]) -> None:
         with self._lock:
             self.notes.update(notes)
-            self.notes.update({NOT_IN_PANEL: unknown} if unknown else {})
-            job.progress(source.uri, source.size_bytes, source.size_bytes)
-        item.files = sink.finished
-        item.rows = {name: 0 for name, table in tables.items() if table.replace == "source"}
-        item.rows |= sink.rows()
-        return item
+            self._job.progress(item.source.uri, item.source.size_bytes, item.source.size_bytes)
 
-    def _read(self, item: Converted, samples: Mapping[str, Sample], sink: Sink) -> dict[str, int]:
-        source, tables = item.source, item.tables
-        reader = formats.get(next(iter(tables.values())).format)
-        aside = _Aside(reader, item)
-        with TemporaryDirectory(dir=self.session.scratch) as folder:
-            context = ReadContext(
-                dataset=self._job.dataset,
-                temp_dir=Path(folder),
-                samples=samples,
-                progress=partial(self._progress, source),
-                options=self._job.options,
-                other=partial(self._job.object_at, tables=tables),
-                beside=partial(self._job.beside, tables=tables),
-            )
-            try:
-                for batch in reader.read(source, tables, context):
-                    if not aside.take(batch):
-                        sink.write(batch)
-                sink.close()
-            finally:
-                sink.abort()
-        aside.close()
-        return context.notes
+    @property
+    def _reading(self) -> Reading:
+        job = self._job
+        return Reading(job.dataset, job.storage, job.options, self.session.scratch)
+
+    def _convert_elsewhere(self, sources: Sequence[SourceObject], fan_out: FanOut) -> None:
+        """Have the objects read by workers; samples are numbered here, in the objects' order."""
+        asked = [self._enrolled(source) for source in sources]
+        self._converted = [item for item, _samples in asked]
+        job = self._job
+        made = fan_out.convert(job.dataset, job.options, asked, self.session, self._done)
+        self.files += made
 
     def _progress(self, source: SourceObject, read: int) -> None:
         with self._lock:
@@ -383,42 +375,3 @@ class Batch:
         writer.write(self._roster.rows(types.arrow_schema(table)))
         base = self._roster.known.snapshot_id
         yield Change(table, frozenset(), (writer.close(),), base=base, whole=True)
-
-
-class _Writers(dict[str, "TableWriter"]):
-    """The writers of some tables, each made when its first rows come.
-
-    So PyIceberg, which it takes, is imported while the object is being read (see `Lake.prepare`).
-    """
-
-    def __init__(self, make: Callable[[Table], TableWriter], tables: Mapping[str, Table]) -> None:
-        super().__init__()
-        self._make, self._tables = make, tables
-
-    def __missing__(self, name: str) -> TableWriter:
-        self[name] = self._make(self._tables[name])
-        return self[name]
-
-
-class _Aside:
-    """Takes what is kept aside of a part: rows of summaries, and of made-up tables."""
-
-    def __init__(self, reader: Format, item: Converted) -> None:
-        self._item = item
-        self._part = item.identity is not None and bool(item.identity.part)
-        self._summaries = convert_parts.summaries(reader)
-        self._batches: defaultdict[str, list[pa.RecordBatch]] = defaultdict(list)
-
-    def take(self, batch: formats.TableBatch) -> bool:
-        """Whether the batch is to be kept aside, and so is not one for the tables."""
-        if not self._part or not (batch.table in self._summaries or batch.table.startswith("_")):
-            return False
-        self._batches[batch.table].append(batch.rows)
-        return True
-
-    def close(self) -> None:
-        """Hand over what was taken."""
-        import pyarrow as pa
-
-        for name, batches in self._batches.items():
-            self._item.aside[name] = pa.Table.from_batches(batches)

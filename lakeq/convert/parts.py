@@ -59,13 +59,7 @@ class Part:
     @property
     def aside(self) -> dict[str, pa.Table]:
         """The rows kept aside, by table."""
-        import pyarrow as pa
-
-        texts: dict[str, str] = json.loads(self.packed)
-        return {
-            name: pa.ipc.open_stream(base64.b64decode(text)).read_all()
-            for name, text in texts.items()
-        }
+        return unpacked(self.packed)
 
 
 def packed(aside: Mapping[str, pa.Table]) -> str:
@@ -80,6 +74,16 @@ def packed(aside: Mapping[str, pa.Table]) -> str:
             writer.write_table(rows)
         texts[name] = base64.b64encode(sink.getvalue()).decode("ascii")
     return json.dumps(texts)
+
+
+def unpacked(text: str) -> dict[str, pa.Table]:
+    """The rows by table of what `packed` gave."""
+    import pyarrow as pa
+
+    texts: dict[str, str] = json.loads(text)
+    return {
+        name: pa.ipc.open_stream(base64.b64decode(data)).read_all() for name, data in texts.items()
+    }
 
 
 def known_parts(lake: IcebergLake, things: Things, keys: Iterable[str]) -> dict[str, list[Part]]:

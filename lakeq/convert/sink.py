@@ -56,7 +56,3 @@ class Sink:
         for file in self._open.values():
             file.abort()
         self._open.clear()
-
-    def rows(self) -> dict[str, int]:
-        """Rows per table of the finished files."""
-        return {table: sum(f.rows for f in files) for table, files in self.finished.items()}

@@ -40,6 +40,11 @@ class Converted:
     rows: dict[str, int] = field(default_factory=dict)
     aside: dict[str, pa.Table] = field(default_factory=dict)
 
+    def count(self) -> None:
+        """Take the rows of the files; a table that the object brings none of has 0."""
+        self.rows = {name: 0 for name, table in self.tables.items() if table.replace == "source"}
+        self.rows |= {name: sum(f.rows for f in files) for name, files in self.files.items()}
+
 
 class Identities:
     """What objects are copies or parts of, by URI; each is worked out once."""

@@ -59,9 +59,9 @@ def template(
         "Conditions": _conditions(function),
         "Resources": resources,
         "Outputs": {
-            "QueueUrl": {"Value": _ref("Queue"), "Description": "lakeq ingest watch --queue-url"},
-            "QueueArn": {"Value": _arn("Queue")},
-            "DeadLettersUrl": {"Value": _ref("DeadLetters"), "Description": "lakeq ingest dlq"},
+            "QueueUrl": {"Value": ref("Queue"), "Description": "lakeq ingest watch --queue-url"},
+            "QueueArn": {"Value": arn("Queue")},
+            "DeadLettersUrl": {"Value": ref("DeadLetters"), "Description": "lakeq ingest dlq"},
         },
     }
 
@@ -141,11 +141,13 @@ def _combinations(told: Mapping[str, Any], depth: int = 1) -> int:
     return count
 
 
-def _ref(name: str) -> Node:
+def ref(name: str) -> Node:
+    """A parameter or resource by its name."""
     return {"Ref": name}
 
 
-def _arn(name: str) -> Node:
+def arn(name: str) -> Node:
+    """The ARN of a resource."""
     return {"Fn::GetAtt": [name, "Arn"]}
 
 
@@ -173,9 +175,9 @@ def _parameters(function: bool) -> Node:
 
 
 def _conditions(function: bool) -> Node:
-    told: Node = {"HasEmail": {"Fn::Not": [{"Fn::Equals": [_ref("AlarmEmail"), ""]}]}}
+    told: Node = {"HasEmail": {"Fn::Not": [{"Fn::Equals": [ref("AlarmEmail"), ""]}]}}
     if function:
-        told["CanBury"] = {"Fn::Equals": [_ref("BuryAtOnce"), "yes"]}
+        told["CanBury"] = {"Fn::Equals": [ref("BuryAtOnce"), "yes"]}
     return told
 
 
@@ -188,7 +190,7 @@ def _queues(topics: Sequence[Topic], function: bool) -> Node:
         "UpdateReplacePolicy": "Retain",
         "Properties": {"MessageRetentionPeriod": KEEP_S, "SqsManagedSseEnabled": True},
     }
-    redrive = {"deadLetterTargetArn": _arn("DeadLetters"), "maxReceiveCount": MAX_RECEIVES}
+    redrive = {"deadLetterTargetArn": arn("DeadLetters"), "maxReceiveCount": MAX_RECEIVES}
     queue = {
         "Type": "AWS::SQS::Queue",
         "DeletionPolicy": "Delete",
@@ -209,7 +211,7 @@ def _queues(topics: Sequence[Topic], function: bool) -> Node:
                 "Effect": "Allow",
                 "Principal": {"Service": _services(topics)},
                 "Action": "sqs:SendMessage",
-                "Resource": [_arn("Queue"), _arn("DeadLetters")],
+                "Resource": [arn("Queue"), arn("DeadLetters")],
                 "Condition": {"ArnEquals": {"aws:SourceArn": [topic.arn for topic in topics]}},
             },
             {
@@ -217,7 +219,7 @@ def _queues(topics: Sequence[Topic], function: bool) -> Node:
                 "Effect": "Deny",
                 "Principal": "*",
                 "Action": "sqs:*",
-                "Resource": [_arn("Queue"), _arn("DeadLetters")],
+                "Resource": [arn("Queue"), arn("DeadLetters")],
                 "Condition": {"Bool": {"aws:SecureTransport": "false"}},
             },
         ],
@@ -225,7 +227,7 @@ def _queues(topics: Sequence[Topic], function: bool) -> Node:
     who = {
         "Type": "AWS::SQS::QueuePolicy",
         "Properties": {
-            "Queues": [_ref("Queue"), _ref("DeadLetters")],
+            "Queues": [ref("Queue"), ref("DeadLetters")],
             "PolicyDocument": document,
         },
     }
@@ -248,8 +250,8 @@ def _subscription(topic: Topic, scope: str, told: Node) -> Node:
         "TopicArn": topic.arn,
         "Region": topic.arn.split(":")[3],
         "Protocol": "sqs",
-        "Endpoint": _arn("Queue"),
-        "RedrivePolicy": {"deadLetterTargetArn": _arn("DeadLetters")},
+        "Endpoint": arn("Queue"),
+        "RedrivePolicy": {"deadLetterTargetArn": arn("DeadLetters")},
     }
     if told:
         properties |= {"FilterPolicyScope": scope, "FilterPolicy": told}
@@ -265,7 +267,7 @@ def _alarms(function: bool) -> Node:
         "Alarms": {
             "Type": "AWS::SNS::Topic",
             "Condition": "HasEmail",
-            "Properties": {"Subscription": [{"Protocol": "email", "Endpoint": _ref("AlarmEmail")}]},
+            "Properties": {"Subscription": [{"Protocol": "email", "Endpoint": ref("AlarmEmail")}]},
         },
         "DeadLettersAlarm": _alarm(
             "A message cannot be ingested: lakeq ingest dlq ls",
@@ -283,7 +285,7 @@ def _alarms(function: bool) -> Node:
         ),
     }  # fmt: skip
     if function:
-        named = [{"Name": "FunctionName", "Value": _ref("Function")}]
+        named = [{"Name": "FunctionName", "Value": ref("Function")}]
         found["ErrorsAlarm"] = _alarm(
             "The function fails: see its log", "AWS/Lambda", "Errors", named, statistic="Sum"
         )
@@ -320,7 +322,7 @@ def _alarm(  # noqa: PLR0913  # an alarm has so many parts
             "Threshold": threshold if below is None else below,
             "ComparisonOperator": how,
             "TreatMissingData": missing,
-            "AlarmActions": {"Fn::If": ["HasEmail", [_ref("Alarms")], _ref("AWS::NoValue")]},
+            "AlarmActions": {"Fn::If": ["HasEmail", [ref("Alarms")], ref("AWS::NoValue")]},
         },
     }
 
@@ -330,10 +332,10 @@ def _function(dataset: Dataset, chosen: Mapping[str, Sequence[str]]) -> Node:
         "LAKEQ_INGEST_DATASET": dataset.name,
         "LAKEQ_INGEST_ONLY": " ".join(f"{n}={','.join(v)}" for n, v in chosen.items()),
         "LAKEQ_INGEST_DEAD_LETTERS": {
-            "Fn::If": ["CanBury", _ref("DeadLetters"), _ref("AWS::NoValue")]
+            "Fn::If": ["CanBury", ref("DeadLetters"), ref("AWS::NoValue")]
         },
         "LAKEQ_LAKE": "/mnt/lake/lakeq",
-        "LAKEQ_WAREHOUSE": _ref("Warehouse"),
+        "LAKEQ_WAREHOUSE": ref("Warehouse"),
         "HOME": "/tmp",  # noqa: S108  # all that a function may write besides its file system
     }
     if not environment["LAKEQ_INGEST_ONLY"]:
@@ -343,26 +345,26 @@ def _function(dataset: Dataset, chosen: Mapping[str, Sequence[str]]) -> Node:
         "DependsOn": "Policy",
         "Properties": {
             "PackageType": "Image",
-            "Code": {"ImageUri": _ref("ImageUri")},
-            "Role": _arn("Role"),
+            "Code": {"ImageUri": ref("ImageUri")},
+            "Role": arn("Role"),
             "Architectures": ["x86_64"],
             "Timeout": FUNCTION_TIMEOUT_S,
-            "MemorySize": _ref("MemoryMiB"),
+            "MemorySize": ref("MemoryMiB"),
             "EphemeralStorage": {"Size": 2048},
             "ReservedConcurrentExecutions": 2,
             "VpcConfig": {
-                "SubnetIds": _ref("SubnetIds"),
-                "SecurityGroupIds": _ref("SecurityGroupIds"),
+                "SubnetIds": ref("SubnetIds"),
+                "SecurityGroupIds": ref("SecurityGroupIds"),
             },
-            "FileSystemConfigs": [{"Arn": _ref("AccessPointArn"), "LocalMountPath": "/mnt/lake"}],
+            "FileSystemConfigs": [{"Arn": ref("AccessPointArn"), "LocalMountPath": "/mnt/lake"}],
             "Environment": {"Variables": environment},
         },
     }
     source = {
         "Type": "AWS::Lambda::EventSourceMapping",
         "Properties": {
-            "EventSourceArn": _arn("Queue"),
-            "FunctionName": _ref("Function"),
+            "EventSourceArn": arn("Queue"),
+            "FunctionName": ref("Function"),
             "BatchSize": 10,
             "MaximumBatchingWindowInSeconds": 5,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
@@ -370,63 +372,75 @@ def _function(dataset: Dataset, chosen: Mapping[str, Sequence[str]]) -> Node:
         },
     }
     return {
-        "Role": _role(),
+        "Role": role("AWSLambdaVPCAccessExecutionRole"),
         "Policy": _policy(dataset),
         "Function": function,
-        "FunctionLog": {
-            "Type": "AWS::Logs::LogGroup",
-            "DeletionPolicy": "Delete",
-            "UpdateReplacePolicy": "Delete",
-            "Properties": {
-                "LogGroupName": {"Fn::Sub": "/aws/lambda/${Function}"},
-                "RetentionInDays": 30,
-            },
-        },
+        "FunctionLog": log_group(),
         "Source": source,
     }
 
 
-def _role() -> Node:
+def role(managed: str) -> Node:
+    """A role for a function, with one of AWS's own policies by its name."""
     trusted = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"},
                "Action": "sts:AssumeRole"}  # fmt: skip
-    managed = "arn:${AWS::Partition}:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole"
+    policy = f"arn:${{AWS::Partition}}:iam::aws:policy/service-role/{managed}"
     return {
         "Type": "AWS::IAM::Role",
         "Properties": {
             "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trusted]},
-            "ManagedPolicyArns": [{"Fn::Sub": managed}],
+            "ManagedPolicyArns": [{"Fn::Sub": policy}],
+        },
+    }
+
+
+def log_group() -> Node:
+    """The function's log, which goes with it."""
+    return {
+        "Type": "AWS::Logs::LogGroup",
+        "DeletionPolicy": "Delete",
+        "UpdateReplacePolicy": "Delete",
+        "Properties": {
+            "LogGroupName": {"Fn::Sub": "/aws/lambda/${Function}"},
+            "RetentionInDays": 30,
         },
     }
 
 
 def _policy(dataset: Dataset) -> Node:
     """The least that the function needs: its queue, the dataset's buckets to read, its own."""
-    uris = (uri for table in dataset.tables.values() for uri in table.objects)
-    buckets = dict.fromkeys(uri.split("/")[2] for uri in uris if uri.startswith("s3://"))
-    objects = [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}/*"} for bucket in buckets]
+    objects = source_objects(dataset)
     own = {"Fn::Sub": "arn:${AWS::Partition}:s3:::${WarehouseBucket}"}
     own_objects = {"Fn::Sub": "arn:${AWS::Partition}:s3:::${WarehouseBucket}/*"}
     statements = [
-        _allow("Messages", _arn("Queue"), "sqs:ReceiveMessage", "sqs:DeleteMessage",
+        allow("Messages", arn("Queue"), "sqs:ReceiveMessage", "sqs:DeleteMessage",
                "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"),
-        _allow("Dead", _arn("DeadLetters"), "sqs:SendMessage"),
-        _allow("Sources", objects, "s3:GetObject", "s3:GetObjectVersion"),
-        _allow("Lake", own_objects, "s3:GetObject", "s3:PutObject", "s3:DeleteObject",
+        allow("Dead", arn("DeadLetters"), "sqs:SendMessage"),
+        allow("Sources", objects, "s3:GetObject", "s3:GetObjectVersion"),
+        allow("Lake", own_objects, "s3:GetObject", "s3:PutObject", "s3:DeleteObject",
                "s3:AbortMultipartUpload"),
-        _allow("LakeList", own, "s3:ListBucket", "s3:GetBucketLocation"),
-        _allow("Catalog", "*", "elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite")
+        allow("LakeList", own, "s3:ListBucket", "s3:GetBucketLocation"),
+        allow("Catalog", "*", "elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite")
         | {"Condition": {"StringEquals":
-                         {"elasticfilesystem:AccessPointArn": _ref("AccessPointArn")}}},
+                         {"elasticfilesystem:AccessPointArn": ref("AccessPointArn")}}},
     ]  # fmt: skip
     return {
         "Type": "AWS::IAM::Policy",
         "Properties": {
             "PolicyName": "ingest",
-            "Roles": [_ref("Role")],
+            "Roles": [ref("Role")],
             "PolicyDocument": {"Version": "2012-10-17", "Statement": statements},
         },
     }
 
 
-def _allow(sid: str, resource: object, *actions: str) -> Node:
+def source_objects(dataset: Dataset) -> list[Node]:
+    """The ARNs of all objects of the buckets that the catalog names."""
+    uris = (uri for table in dataset.tables.values() for uri in table.objects)
+    buckets = dict.fromkeys(uri.split("/")[2] for uri in uris if uri.startswith("s3://"))
+    return [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}/*"} for bucket in buckets]
+
+
+def allow(sid: str, resource: object, *actions: str) -> Node:
+    """A statement that allows these actions."""
     return {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": resource}

@@ -13,6 +13,7 @@ import pytest
 
 from lakeq.catalog import Dataset, load
 from lakeq.errors import UnknownName, UsageError
+from lakeq.ingest import template_parts
 from lakeq.ingest.allow import AllowList
 from lakeq.ingest.messages import Event, parse
 from lakeq.ingest.template import template
@@ -207,3 +208,20 @@ def test_what_cannot_be_made_says_so() -> None:
         template(LANDSAT, {"path": ["001"], "row": ["001", "002"]})
     one = template(NEXRAD, topics=[NEXRAD.notifications[1].rpartition(":")[2]])["Resources"]
     assert [key for key in one if key.startswith("Subscription")] == ["Subscription1"]
+
+
+@pytest.mark.parametrize("name", ["nexrad", "clinvar", "landsat"])
+def test_the_function_of_parts_is_valid_and_may_do_no_more_than_it_needs(name: str) -> None:
+    from cfnlint import lint
+
+    told = template_parts.template(CATALOG.dataset(name))
+    assert lint(json.dumps(told)) == []
+    statements = told["Resources"]["Policy"]["Properties"]["PolicyDocument"]["Statement"]
+    actions = {action for statement in statements for action in statement["Action"]}
+    assert actions <= {
+        "s3:GetObject",
+        "s3:GetObjectVersion",
+        "s3:PutObject",
+        "s3:AbortMultipartUpload",
+    }
+    assert "*" not in [statement["Resource"] for statement in statements]

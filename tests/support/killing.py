@@ -29,7 +29,7 @@ POINTS = {
     "after receive": "lakeq.ingest.worker:Worker._handle",
     "after get": "lakeq.ingest.source:_Stream._compare",
     "mid-convert": "lakeq.convert.sink:Sink.write",
-    "after private put": "lakeq.convert.sink:Sink.rows",  # the files are closed then
+    "after private put": "lakeq.convert.things:Converted.count",  # the files are closed then
     "between convert and commit": "lakeq.ingest.core:Ingester._commit_together",
     "after commit before delete": "lakeq.ingest.worker:Worker._answer",
     "mid-delete": "lakeq.ingest.queue:Queue.delete",

@@ -1,0 +1,80 @@
+"""Workers that die: a `sitecustomize` for their processes, and the rows of two lakes compared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import duckdb
+
+from lakeq.api import Lake
+from tests.support.data import ROOT
+
+# A data file is written and about to be synced when its worker dies, so an orphan is left.
+DEADLY = """
+import os, signal
+fsync = os.fsync
+def deadly(fd):
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    if os.environ["TEST_DIES_AT"] in path:
+        for n in range(int(os.environ["TEST_DEATHS"])):
+            try:
+                os.close(os.open(os.environ["TEST_FLAG"] + str(n), os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                continue
+            os.kill(os.getpid(), signal.SIGKILL)
+    fsync(fd)
+os.fsync = deadly
+"""
+
+
+def dying(folder: Path, at: str, times: int) -> dict[str, str]:
+    """The environment of workers that kill themselves, `times` in all, over a file named `at`."""
+    (folder / "deadly").mkdir(exist_ok=True)
+    (folder / "deadly" / "sitecustomize.py").write_text(DEADLY)
+    return {
+        "PYTHONPATH": os.pathsep.join([str(folder / "deadly"), str(ROOT)]),
+        "TEST_DIES_AT": at,
+        "TEST_DEATHS": str(times),
+        "TEST_FLAG": str(folder / "deadly" / "died-"),
+    }
+
+
+def named_after(volume: Path) -> str:
+    """How the files of a volume's rows are named."""
+    return volume.name.partition(".")[0].replace("_", "-")
+
+
+def deaths(folder: Path) -> int:
+    """How many workers died."""
+    return len(list((folder / "deadly").glob("died-*")))
+
+
+def same_rows(one: Lake, other: Lake) -> dict[str, int]:
+    """The rows of each table, which both lakes must have, to the last value and as often."""
+    names = one._iceberg.tables()
+    assert names == other._iceberg.tables()
+    counts = {}
+    for name in names:
+        a, b = (lake._iceberg.read_table(name) for lake in (one, other))
+        assert a.schema == b.schema
+        with duckdb.connect() as connection:
+            connection.register("a", a)
+            connection.register("b", b)
+            for left, right in (("a", "b"), ("b", "a")):
+                sql = f"select count(*) from (from {left} except all from {right})"
+                assert connection.sql(sql).fetchone() == (0,), name
+        counts[name] = a.num_rows
+    return counts
+
+
+def data_files(folder: Path) -> list[Path]:
+    """Every Parquet file below a local lake's warehouse."""
+    return sorted((folder / "warehouse").rglob("*.parquet"))
+
+
+def only_named_files(lake: Lake) -> None:
+    """Hold the data files on the disk against those that the snapshots name."""
+    iceberg = lake._iceberg
+    named = {f.path for name in iceberg.tables() for f in iceberg.snapshot(name).files}
+    assert {str(path) for path in data_files(iceberg.folder)} == named
