@@ -490,11 +490,8 @@ class IcebergLake:
             self._pointers.settle()  # what a killed writer's commit names, if it is to be
             files = self._files()
             there = [p for p in parts.spread(files, paths) if files.new_input(p).exists()]
-            for folder in filter(lambda path: path.endswith("/"), paths):
-                parts.prune(folder)
-            if not there:  # the usual case, and the pasts of all tables are long to read
-                return []
-            named = named_files(files, self._pointers.all(), there)
+            # usually nothing is there, and the pasts of all tables are long to read
+            named = named_files(files, self._pointers.all(), there) if there else ()
             orphans = [path for path in there if path not in named]
             for path in orphans:
                 files.delete(path)
