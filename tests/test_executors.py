@@ -177,7 +177,7 @@ def test_maintenance_leaves_files_of_workers_at_work_alone(
     lake.ingest("nexrad", made_volumes[:1])
     with lake._iceberg.session() as session:
         table = lake.catalog.table("nexrad.volumes")
-        folder = lake._iceberg.place(table).folder(places.run_folder("0" * 16))
+        folder = lake._iceberg.place_of(table).folder(places.run_folder("0" * 16))
         session.record(folder)
         file = Path(folder) / "0-0" / "file.parquet"
         file.parent.mkdir(parents=True)

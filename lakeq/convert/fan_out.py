@@ -110,7 +110,7 @@ class _Batch:
             raise UsageError(what, where, hint)
         for name, table in item.tables.items():
             if name not in self._places:
-                self._places[name] = self._lake.place(table)
+                self._places[name] = self._lake.place_of(table)
                 self._session.record(self._places[name].folder(self._run_folder))
 
     def run(self, tasks: Sequence[_Task], done: Done) -> None:

@@ -305,11 +305,11 @@ class IcebergLake:
 
     # Files that other processes write: see `lakeq.lake.parts`.
 
-    def place(self, table: Table) -> Place:
+    def place_of(self, table: Table) -> Place:
         """Where new files of `table` go, for a worker to write them."""
         from lakeq.lake.places import Place
 
-        metadata = self._staging(self._files()).transaction(table).table_metadata
+        metadata = self._staging(self._files()).planned(table)
         return Place(metadata.location, metadata.schema().model_dump_json())
 
     def take(self, written: Mapping[str, Sequence[Written]], source: str) -> list[NewFile]:
