@@ -54,6 +54,8 @@ def _contains(call: Call, target: str) -> exp.Expr:
 def _list_contains(call: Call, target: str) -> exp.Expr:
     """DuckDB says false where the others do not know, because of a NULL among the elements."""
     values, wanted = call.expressions
+    if isinstance(wanted, exp.Null):  # Spark takes no NULL without a type
+        return fill(target, "CAST(NULL AS BOOLEAN)")
     name = "ARRAY_CONTAINS" if target == SPARK else "CONTAINS"
     return fill(
         target,

@@ -22,7 +22,7 @@ _SPARK = """
 aggregate array array_contains array_sort ascii char_length collect_list contains dayofmonth
 dayofweek dayofyear endswith explode instr isnan last_day listagg make_date named_struct
 octet_length percentile posexplode repeat right size startswith timestamp_micros try_element_at
-unix_micros weekday weekofyear date_add datediff any_value
+unix_micros weekday weekofyear date_add datediff any_value array_join collect_set sort_array
 """
 _TRINO = """
 arbitrary array_agg array_join array_sort cardinality codepoint contains date_add date_diff

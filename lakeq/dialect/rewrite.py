@@ -113,8 +113,18 @@ def _bind(tree: exp.Expr, literals: Mapping[str, str], *, bind: bool) -> dict[st
             mark = f"lakeq parameter {name}"
             bound[mark] = (name, value.name)
             value = exp.cast(exp.Literal.string(mark), "VARCHAR")
+        if isinstance(node.parent, exp.Limit | exp.Offset) and (count := _whole(value)):
+            value = count
         node.replace(value if isinstance(value, exp.Literal | exp.Cast) else exp.paren(value))
     return bound
+
+
+def _whole(value: exp.Expr) -> exp.Expr | None:
+    """A number of rows as Spark and Trino want it: written out, without a type."""
+    inner = value.this if isinstance(value, exp.Cast) else value
+    if isinstance(inner, exp.Literal) and inner.name.isdigit():
+        return exp.Literal.number(inner.name)
+    return None
 
 
 def _parameters(tree: exp.Expr, bound: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:

@@ -64,12 +64,8 @@ def interval_us(node: exp.Expr) -> int | None:
 def micros(node: exp.Expr, target: str) -> exp.Expr:
     """Microseconds since 1970, a BIGINT."""
     if target == SPARK:
-        moment = (
-            node if kind(node) != Kind.TIMESTAMP else fill(target, "CAST({0} AS TIMESTAMP)", node)
-        )
-        if kind(node) == Kind.DATE:
-            moment = fill(target, "CAST({0} AS TIMESTAMP)", node)
-        return fill(target, "UNIX_MICROS({0})", moment)
+        # whatever is known of its type: Spark refuses times without a zone, Sail does not
+        return fill(target, "UNIX_MICROS(CAST({0} AS TIMESTAMP))", node)
     # to_unixtime is a double: exact to a quarter of a microsecond until the year 2100
     return fill(target, "CAST(ROUND(TO_UNIXTIME({0}) * 1e6) AS BIGINT)", node)
 

@@ -45,7 +45,7 @@ class explain:  # noqa: N801  # used as a function: `with explain(where):`
 
 def named(error: Exception, where: str) -> LakeqError:
     """The error of lakeq that says what `error` says."""
-    text = redact.redacted(str(error))
+    text = redact.redacted(str(error)).partition("JVM stacktrace:")[0]
     line = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     if _UNREACHABLE.search(text):
         hint = 'is it running, and the address right? spark.remote = "sc://host:15002"'

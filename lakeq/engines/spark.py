@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from lakeq.snapshot import TableSnapshot
 
 T = TypeVar("T")
+# Spark 4.2 loses itself in this rule where two branches of a UNION name one column twice.
+EXCLUDED = "org.apache.spark.sql.catalyst.optimizer.RemoveRedundantAliases"
 STOP_S = 5  # for a query that is asked to stop
 RETRIES = 6  # some 6 s in all
 S3_SCHEMES = ("s3://", "s3a://", "s3n://")
@@ -94,6 +96,9 @@ class Engine:
             raise UsageError(what, "the settings")
         with self.explained():
             self._session = connect(remote)
+            if self._server is None:
+                with suppress(Exception):  # a cluster may keep its settings to itself
+                    self._session.conf.set("spark.sql.optimizer.excludedRules", EXCLUDED)
         if self._server is not None:
             self._before = self._server.read_bytes()
         return self._session
