@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Spark 4.2 loses itself in this rule where two branches of a UNION name one column twice.
 EXCLUDED = "org.apache.spark.sql.catalyst.optimizer.RemoveRedundantAliases"
+CONNECT_S = 30.0  # for a cluster's first answer
 STOP_S = 5  # for a query that is asked to stop
 RETRIES = 6  # some 6 s in all
 S3_SCHEMES = ("s3://", "s3a://", "s3n://")
@@ -95,10 +96,7 @@ class Engine:
             what = f"spark.remote = {remote!r}: expected sc://host:port, local or local-cluster"
             raise UsageError(what, "the settings")
         with self.explained():
-            self._session = connect(remote)
-            if self._server is None:
-                with suppress(Exception):  # a cluster may keep its settings to itself
-                    self._session.conf.set("spark.sql.optimizer.excludedRules", EXCLUDED)
+            self._session = connect(remote) if self._server else _cluster(remote)
         if self._server is not None:
             self._before = self._server.read_bytes()
         return self._session
@@ -152,6 +150,25 @@ class Engine:
                 self._session.client.release_session()
             with suppress(Exception):
                 self._session.client.close()
+
+
+def _cluster(remote: str) -> Any:
+    """A session with a cluster that is not ours; `StorageUnavailable` when it stays silent."""
+    until = time.monotonic() + CONNECT_S
+
+    def look() -> None:
+        if time.monotonic() > until:
+            hint = 'is it Spark Connect, and the address right? spark.remote = "sc://host:15002"'
+            what = f"the Spark server does not answer within {CONNECT_S:g} s"
+            raise StorageUnavailable(what, remote, hint)
+
+    def connected() -> Any:
+        session = connect(remote)
+        with suppress(Exception):  # a cluster may keep its settings to itself
+            session.conf.set("spark.sql.optimizer.excludedRules", EXCLUDED)
+        return session
+
+    return waited(connected, lambda _waiting: None, look)
 
 
 def connect(remote: str) -> Any:

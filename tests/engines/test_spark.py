@@ -18,6 +18,7 @@ from lakeq import config
 from lakeq.api import Lake
 from lakeq.engines import _sail
 from lakeq.errors import (
+    AccessDenied,
     LakeqError,
     LimitPassed,
     NotFound,
@@ -178,6 +179,33 @@ def test_a_server_killed_in_the_middle_is_one_clear_error_and_the_next_query_run
     assert tables.history()[1].outcome != "ok"
 
 
+@pytest.mark.parametrize("mode", ["local", "local-cluster"])
+def test_a_server_killed_over_s3_is_one_clear_error_and_the_next_query_runs(
+    mode: str, s3: S3, tmp_path: Path, aws_credentials: None, made_cohort: MadeCohort
+) -> None:
+    bucket = s3.bucket()
+    lake = lakeq.connect(
+        tmp_path / "lake",
+        warehouse=f"s3://{bucket}/warehouse",
+        s3_endpoint_url=s3.endpoint_url,
+        s3_anon=False,
+        spark_remote=mode,
+    )
+    lake.ingest("thousand_genomes.variants", [made_cohort.vcf], panel=made_cohort.panel)
+    short = "select count(*) from thousand_genomes.variants"
+    assert agree(lake, "spark", short, ordered=True) == 1
+    server = _sail.server(lake.settings)
+    four = ", ".join(f"thousand_genomes.variants {name}" for name in "abcd")
+    endless = f"select count(*) from {four} where a.pos + b.pos + c.pos + d.pos < 0"
+    result = lake.sql(endless, engine="spark", max_usd="none")
+    timer = threading.Timer(0.5, server.process.kill)
+    timer.start()
+    with pytest.raises(StorageUnavailable, match="does not answer"):
+        result.rows()
+    timer.join()
+    assert agree(lake, "spark", short, ordered=True) == 1
+
+
 def test_a_query_is_stopped_after_its_seconds(tables: Lake) -> None:
     sql = LONG.format(v="thousand_genomes.variants")
     with pytest.raises(LimitPassed, match="max_seconds"):
@@ -204,6 +232,27 @@ def test_a_cluster_that_is_not_there_is_one_clear_error(tables: Lake) -> None:
         with pytest.raises(StorageUnavailable, match="does not answer") as caught:
             away.sql("select 1", engine="spark").rows()
     assert caught.value.where == remote
+
+
+def test_a_server_that_says_nothing_is_given_up(
+    tables: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakeq.engines.spark.CONNECT_S", 1.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        remote = f"sc://127.0.0.1:{silent.getsockname()[1]}"
+        away = lakeq.connect(tables.settings.lake, spark_remote=remote)
+        with pytest.raises(StorageUnavailable, match="does not answer within 1 s"):
+            away.sql("select 1", engine="spark").rows()
+
+
+def test_a_line_of_javas_stack_is_no_refusal() -> None:
+    from lakeq.engines._spark_errors import named
+
+    told = "[INVALID_LIMIT] no\n\nJVM stacktrace:\n\tat TreeNode.scala:403"
+    assert isinstance(named(Exception(told), "there"), QueryFailed)
+    assert isinstance(named(Exception("403 Forbidden"), "there"), AccessDenied)
 
 
 def test_an_address_of_another_kind_is_refused(tables: Lake) -> None:
