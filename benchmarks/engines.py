@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -41,6 +41,7 @@ from tests.support.jvm_spark import jvm_server, why_not  # noqa: E402
 if TYPE_CHECKING:
     import pyarrow as pa
 
+AT_ONCE = 100  # copies in memory
 COPIES = 20  # of the genotypes, and volumes a day, at 1
 SHIFT_BP = 20_000  # the mitochondrial genome has 16,569
 APART = timedelta(minutes=5)
@@ -61,45 +62,50 @@ def made(folder: Path, base: Lake, scale: int) -> Lake:
     lake = lakeq.connect(folder)
     if lake._iceberg.tables():
         return lake
-    genotypes = range(COPIES * scale)
+    copies, variants = COPIES * scale, "contig = 'MT'"
     for name in ("thousand_genomes.variants", "thousand_genomes.genotypes"):
-        write(lake, name, [("MT",)], [_moved(base, name, k, "contig = 'MT'") for k in genotypes])
+        write(lake, name, [("MT",)], _moved(base, name, copies, 1, variants))
     told = "* REPLACE (['s3://made/thousand_genomes.genotypes/0'] AS objects)"
     samples = _asked(base, "thousand_genomes.samples", f"SELECT {told} FROM t")
     write(lake, "thousand_genomes.samples", [()], [samples])
-    rest = [_moved(base, "clinvar.grch37", COPIES * k, "contig <> 'MT'") for k in range(scale)]
-    rest += [_moved(base, "clinvar.grch37", k, "contig = 'MT'") for k in genotypes]
-    write(lake, "clinvar.grch37", [()], [_sorted(lake, rest)])
+    rows = [*_moved(base, "clinvar.grch37", scale, COPIES, "contig <> 'MT'")]
+    rows += _moved(base, "clinvar.grch37", copies, 1, variants)
+    write(lake, "clinvar.grch37", [()], [_sorted(lake, rows)])
     for day in range(scale):
         for name in ("nexrad.volumes", "nexrad.grid"):
-            volumes = [_later(base, name, day, n) for n in range(COPIES)]
-            date = volumes[0]["date"][0].as_py().isoformat()
-            write(lake, name, [("KTLX", date)], volumes, day)
+            volumes = _later(base, name, day)
+            date = volumes["date"][0].as_py().isoformat()
+            write(lake, name, [("KTLX", date)], [volumes], day)
     return lake
 
 
-def _moved(base: Lake, name: str, copy: int, where: str) -> pa.Table:
-    """Rows of a table of the genome, their positions shifted."""
+def _moved(base: Lake, name: str, copies: int, step: int, where: str) -> Iterator[pa.Table]:
+    """Rows of a table of the genome, `copies` times, positions shifted by `step` more each time."""
     columns = [c.name for c in base.catalog.table(name).columns]
-    shifted = {c: f"CAST({c} + {copy * SHIFT_BP} AS BIGINT) AS {c}" for c in ("pos", "end_pos")}
+    by = f"n * {step * SHIFT_BP}"
+    shifted = {c: f"CAST({c} + {by} AS BIGINT) AS {c}" for c in ("pos", "end_pos")}
     told = ", ".join(shifted.get(c, f'"{c}"') for c in columns)
-    return _asked(base, name, f"SELECT {told} FROM t WHERE {where}")
+    for first in range(0, copies, AT_ONCE):
+        numbers = f"range({first}, {min(copies, first + AT_ONCE)}) AS r (n)"
+        sql = f"SELECT {told} FROM t CROSS JOIN {numbers} WHERE {where} ORDER BY n, t.pos"
+        yield _asked(base, name, sql)
 
 
-def _later(base: Lake, name: str, day: int, number: int) -> pa.Table:
-    """Rows of a volume, its times shifted."""
-    columns = [c.name for c in base.catalog.table(name).columns]
+def _later(base: Lake, name: str, day: int) -> pa.Table:
+    """Rows of a day of volumes, their times shifted."""
     types = {c.name: c.type for c in base.catalog.table(name).columns}
-    by = f"INTERVAL '{day} days {int(number * APART.total_seconds())} seconds'"
+    by = f"INTERVAL {day} DAY + to_seconds(n * {int(APART.total_seconds())})"
     told = []
-    for column in columns:
+    for column, type_ in types.items():
         if column == "date":
             told.append(f"CAST(date + INTERVAL {day} DAY AS DATE) AS date")
-        elif types[column].startswith("timestamp"):
+        elif type_.startswith("timestamp"):
             told.append(f"{column} + {by} AS {column}")
         else:
             told.append(f'"{column}"')
-    return _asked(base, name, f"SELECT {', '.join(told)} FROM t")
+    order = "n, tile" if "tile" in types else "n"
+    sql = f"SELECT {', '.join(told)} FROM t CROSS JOIN range({COPIES}) AS r (n) ORDER BY {order}"
+    return _asked(base, name, sql)
 
 
 _known: dict[str, Any] = {}
@@ -128,7 +134,7 @@ def _sorted(lake: Lake, tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def write(
-    lake: Lake, name: str, partitions: list[tuple[str, ...]], tables: Sequence[Any], number: int = 0
+    lake: Lake, name: str, partitions: list[tuple[str, ...]], tables: Iterable[Any], number: int = 0
 ) -> None:
     """Commit `tables` as one object's rows, by the lake's own writer."""
     from lakeq import types
