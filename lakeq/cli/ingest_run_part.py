@@ -17,6 +17,8 @@ def run_part() -> None:
 
     \b
     lakeq ingest run-part < unit.json > answer.json
+    gzip -dc unit.json.gz | lakeq ingest run-part | tee answer.json
+    lakeq ingest run-part < unit.json > answer.json || cat answer.json
     """
     from lakeq.convert.run_part import run
     from lakeq.convert.unit import decode_answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pty
@@ -15,6 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
+import lakeq
 from examples.make_cohort import MadeCohort
 from lakeq.api import Lake
 from lakeq.cli import COMMANDS, SUMMARIES, cli
@@ -23,6 +25,7 @@ from lakeq.cli.output import TEXT_FORMATS
 from tests.cli.conftest import Command
 from tests.support import landsat
 from tests.support.data import ROOT
+from tests.support.workers import recorded_unit
 
 
 def commands(
@@ -75,6 +78,11 @@ def reader(
     shutil.copy(made_cohort.clinvar, folder / "clinvar.vcf.gz")
     shutil.copy(made_cohort.vcf, folder / "cohort.vcf.gz")
     shutil.copy(made_cohort.panel, folder / "cohort.panel")
+    if "run-part" in line:
+        volumes = request.getfixturevalue("made_volumes")
+        text = recorded_unit(lakeq.connect(folder / "lake"), volumes[0])
+        (folder / "unit.json").write_text(text)
+        (folder / "unit.json.gz").write_bytes(gzip.compress(text.encode()))
     for place in (".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"):
         (folder / place).mkdir(parents=True)
     return folder

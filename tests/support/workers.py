@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -78,3 +81,17 @@ def only_named_files(lake: Lake) -> None:
     iceberg = lake._iceberg
     named = {f.path for name in iceberg.tables() for f in iceberg.snapshot(name).files}
     assert {str(path) for path in data_files(iceberg.folder)} == named
+
+
+def recorded_unit(lake: Lake, volume: Path) -> str:
+    """The unit that a worker got for `volume`; it waits for nobody, so it can be done again."""
+    told: list[str] = []
+
+    class Recording(ThreadPoolExecutor):
+        def submit(self, call: Any, text: str) -> Future[str]:  # type: ignore[override]  # one shape
+            told.append(text)
+            return super().submit(call, text)
+
+    with Recording(1) as executor:
+        lake.ingest("nexrad.volumes", [volume], executor=executor)
+    return json.dumps(json.loads(told[0]) | {"journal": ""})
