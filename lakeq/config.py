@@ -12,28 +12,29 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from lakeq import budget as _budget
+from lakeq import _config_values as _values
+from lakeq._config_values import READERS, Value
 from lakeq.errors import NotFound, UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from lakeq.budget import Budget
 
 PACKAGE = Path(__file__).parent
 VERSION = "0.1.0"  # as in pyproject.toml; to ask the installation takes 30 ms
 PROJECT_FILE = "lakeq.toml"
 DEFAULT = "default"
-GLUE = "glue"  # the catalog that is not a file in the lake's folder
 MAX_USD = "1"  # of one query, unless the user says otherwise: 200 GB on Athena
 DIGEST_ROWS = 10_000  # 2 ms (measured); a larger result is recorded by its number of rows only
 TABLES = ("tags", "prices")  # TOML tables that are one setting each
 ADD_UP = (*TABLES, "budget")  # settings whose layers add up
-
-_TRUE = ("1", "true", "yes", "on")
-_FALSE = ("0", "false", "no", "off")
+GLUE = _values.GLUE
+KEYS = tuple(READERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class Settings:
     user: str = ""
     project: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
-    budget: tuple[_budget.Budget, ...] = ()
+    budget: tuple[Budget, ...] = ()
     sns_topic: str = ""
     digest_rows: int = DIGEST_ROWS
     prices: Mapping[str, str] = field(default_factory=dict)
@@ -167,221 +168,6 @@ class Settings:
         return self.warehouse if self.catalog == GLUE else str(self.lake)
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
-    """A value as it was given, where it was given, and the folder that relative paths start at."""
-
-    given: object
-    origin: str
-    folder: Path
-
-
-def _bad(value: _Value, key: str, wanted: str) -> UsageError:
-    return UsageError(f"{key} = {value.given!r}: expected {wanted}", value.origin)
-
-
-def _text(value: _Value, key: str) -> str:
-    if not isinstance(value.given, str | Path):
-        raise _bad(value, key, "text")
-    return str(value.given)
-
-
-def _line(value: _Value, key: str) -> str:
-    """Text that becomes a line of a job's script."""
-    text = _text(value, key)
-    if not text.isprintable():
-        raise _bad(value, key, "one line of text")
-    return text
-
-
-def _walltime(value: _Value, key: str) -> str:
-    text = _line(value, key)
-    if text and not all(part.isascii() and part.isdigit() for part in text.split(":")):
-        raise _bad(value, key, "HH:MM:SS")
-    return text
-
-
-def _job_count(value: _Value, key: str) -> int:
-    return _count(value, key) or 1
-
-
-def _path(value: _Value, key: str) -> Path:
-    text = _text(value, key)
-    if not text:
-        raise _bad(value, key, "a path")
-    return value.folder / Path(text).expanduser()
-
-
-def _path_or_none(value: _Value, key: str) -> Path | None:
-    return None if value.given == "" else _path(value, key)
-
-
-def _lake(value: _Value, key: str) -> Path | str:
-    text = _text(value, key)
-    return text.rstrip("/") if text.startswith("s3://") else _path(value, key)
-
-
-def _catalog(value: _Value, key: str) -> str:
-    if value.given not in ("", GLUE):
-        raise _bad(value, key, '"glue", or nothing for the file in the lake')
-    return str(value.given)
-
-
-def _paths(value: _Value, key: str) -> tuple[Path, ...]:
-    given = value.given
-    if isinstance(given, str):
-        given = [part for part in given.split(os.pathsep) if part]
-    elif isinstance(given, Path):
-        given = [given]
-    if not isinstance(given, list | tuple):
-        raise _bad(value, key, "a list of folders")
-    return tuple(_path(_Value(part, value.origin, value.folder), key) for part in given)
-
-
-def _count(value: _Value, key: str) -> int | None:
-    given = value.given
-    if given == "":
-        return None
-    if isinstance(given, str) and given.isascii() and given.isdigit():
-        given = int(given)
-    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-        raise _bad(value, key, "a whole number from 1")
-    return given
-
-
-def _whole(value: _Value, key: str) -> int:
-    if value.given in (0, "0"):
-        return 0
-    return _count(value, key) or 0
-
-
-def _tags(value: _Value, _key: str) -> dict[str, str]:
-    return _budget.tags_of(value.given, value.origin)
-
-
-def _budgets(value: _Value, key: str) -> tuple[_budget.Budget, ...]:
-    if not isinstance(value.given, list | tuple):
-        raise _bad(value, key, "[[budget]] tables")
-    return tuple(_budget.of(given, value.origin) for given in value.given)
-
-
-def _price_list(value: _Value, key: str) -> dict[str, str]:
-    """Prices as text; `lakeq.cost` knows their names."""
-    given = value.given
-    if not isinstance(given, dict):
-        raise _bad(value, key, "a table of prices")
-    for name, price in given.items():
-        if name not in ("region", "date", "source"):
-            _budget.amount(price, f"prices.{name}", value.origin)
-    return {str(name): str(price) for name, price in given.items()}
-
-
-def _switch(value: _Value, key: str) -> bool | None:
-    given = value.given
-    if isinstance(given, bool):
-        return given
-    word = given.lower() if isinstance(given, str) else None
-    if word == "":
-        return None
-    if word not in _TRUE + _FALSE:
-        raise _bad(value, key, "true or false")
-    return word in _TRUE
-
-
-def _number(value: _Value, key: str, wanted: str) -> Decimal | None:
-    """A number above 0; "" and "none" are no limit."""
-    given = value.given
-    if isinstance(given, str) and given.lower() in ("", "none"):
-        return None
-    try:
-        number = Decimal(str(given))
-    except InvalidOperation:
-        raise _bad(value, key, wanted) from None
-    if isinstance(given, bool) or not number.is_finite() or number < 0:
-        raise _bad(value, key, wanted)
-    return number
-
-
-def _dollars(value: _Value, key: str) -> Decimal | None:
-    text = value.given.lstrip("$") if isinstance(value.given, str) else value.given
-    return _number(_Value(text, value.origin, value.folder), key, 'dollars, such as 0.05 or "none"')
-
-
-def _seconds(value: _Value, key: str) -> float | None:
-    number = _number(value, key, 'seconds, such as 60 or "none"')
-    return None if number is None else float(number)
-
-
-def _wait(value: _Value, key: str) -> float:
-    return _seconds(value, key) or 0.0
-
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
-
-
-def _bytes(value: _Value, key: str) -> int | None:
-    text = str(value.given).strip()
-    digits = text.rstrip("BIKMGTbikmgt ")
-    unit = text[len(digits) :].strip().upper()
-    if text.lower() in ("", "none"):
-        return None
-    if unit not in _UNITS:
-        raise _bad(value, key, "bytes, such as 500MB or 2GiB")
-    number = _number(_Value(digits, value.origin, value.folder), key, "bytes, such as 500MB")
-    return None if number is None else int(number * _UNITS[unit])
-
-
-_READERS: Mapping[str, Callable[[_Value, str], object]] = {
-    "lake": _lake,
-    "warehouse": _text,
-    "catalog": _catalog,
-    "catalogs": _paths,
-    "memory_limit": _text,
-    "threads": _count,
-    "temp_dir": _path_or_none,
-    "ledger": _path_or_none,
-    "user": _text,
-    "project": _text,
-    "tags": _tags,
-    "budget": _budgets,
-    "sns_topic": _text,
-    "digest_rows": _whole,
-    "prices": _price_list,
-    "s3.profile": _text,
-    "s3.region": _text,
-    "s3.endpoint_url": _text,
-    "s3.anon": _switch,
-    "s3.requester_pays": _switch,
-    "limits.max_usd": _dollars,
-    "limits.max_bytes": _bytes,
-    "limits.max_seconds": _seconds,
-    "engine": _text,
-    "spark.remote": _text,
-    "spark.s3_scheme": _text,
-    "athena.workgroup": _text,
-    "athena.output": _text,
-    "athena.catalog": _text,
-    "athena.region": _text,
-    "athena.endpoint_url": _text,
-    "athena.reuse_minutes": _whole,
-    "athena.unload_bytes": _bytes,
-    "glue.prefix": _text,
-    "glue.region": _text,
-    "glue.endpoint_url": _text,
-    "jobs.queue": _line,
-    "jobs.cores": _job_count,
-    "jobs.memory": _line,
-    "jobs.disk": _line,
-    "jobs.walltime": _walltime,
-    "jobs.folder": _line,
-    "jobs.host": _line,
-    "jobs.count": _job_count,
-    "jobs.wait_s": _wait,
-}
-KEYS = tuple(_READERS)
-
-
 def load(
     overrides: Mapping[str, object] | None = None,
     *,
@@ -397,7 +183,7 @@ def load(
     """
     environ = os.environ if environ is None else environ
     folder = Path.cwd() if folder is None else folder
-    values: dict[str, list[_Value]] = {}
+    values: dict[str, list[Value]] = {}
     for layer in (
         _defaults(environ, folder),
         _from_file(_home(environ, "XDG_CONFIG_HOME", ".config") / "lakeq" / "config.toml"),
@@ -409,13 +195,13 @@ def load(
     return _settings(values, environ)
 
 
-def _lay_over(values: dict[str, list[_Value]], layer: Mapping[str, _Value]) -> None:
+def _lay_over(values: dict[str, list[Value]], layer: Mapping[str, Value]) -> None:
     """Put a nearer layer on top: most settings are the nearest one, some add up."""
     for key, value in layer.items():
         values[key] = [*values.get(key, ()), value] if key in ADD_UP else [value]
 
 
-def _settings(values: Mapping[str, list[_Value]], environ: Mapping[str, str]) -> Settings:
+def _settings(values: Mapping[str, list[Value]], environ: Mapping[str, str]) -> Settings:
     parsed = {key: _parsed(key, given) for key, given in values.items()}
     origins = {key: _origins(values.get(key, ())) for key in KEYS}
     parsed |= _place(parsed, origins, environ)
@@ -484,11 +270,11 @@ def with_limits(
         settings = replace(settings, engine=engine)
     given = {name: value for name, value in limits.items() if value is not None}
     for name in given:
-        if f"limits.{name}" not in _READERS:
+        if f"limits.{name}" not in READERS:
             names = [key.partition(".")[2] for key in KEYS if key.startswith("limits.")]
             raise UnknownName.among("limit", name, names, "the arguments")
     parsed = {
-        name: _READERS[f"limits.{name}"](_Value(value, "the arguments", Path()), name)
+        name: READERS[f"limits.{name}"](Value(value, "the arguments", Path()), name)
         for name, value in given.items()
     }
     if not parsed:
@@ -503,8 +289,8 @@ def _section(parsed: Mapping[str, object], name: str) -> dict[str, object]:
     return {key.removeprefix(start): v for key, v in parsed.items() if key.startswith(start)}
 
 
-def _parsed(key: str, given: Sequence[_Value]) -> object:
-    read = [_READERS[key](value, key) for value in given]
+def _parsed(key: str, given: Sequence[Value]) -> object:
+    read = [READERS[key](value, key) for value in given]
     if key == "budget":
         return tuple(budget for budgets in read for budget in cast("tuple[object, ...]", budgets))
     if key in TABLES:
@@ -512,15 +298,15 @@ def _parsed(key: str, given: Sequence[_Value]) -> object:
     return read[-1]
 
 
-def _origins(given: Sequence[_Value]) -> str:
+def _origins(given: Sequence[Value]) -> str:
     return ", ".join(value.origin for value in given) or DEFAULT
 
 
-def _defaults(environ: Mapping[str, str], folder: Path) -> dict[str, _Value]:
+def _defaults(environ: Mapping[str, str], folder: Path) -> dict[str, Value]:
     lake = _home(environ, "XDG_DATA_HOME", ".local/share") / "lakeq" / "lake"
     return {
-        "lake": _Value(lake, DEFAULT, folder),
-        "limits.max_usd": _Value(MAX_USD, DEFAULT, folder),
+        "lake": Value(lake, DEFAULT, folder),
+        "limits.max_usd": Value(MAX_USD, DEFAULT, folder),
     }
 
 
@@ -533,7 +319,7 @@ def _home(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
     return (Path(home) if home else Path.home()) / below_home
 
 
-def _from_file(path: Path) -> dict[str, _Value]:
+def _from_file(path: Path) -> dict[str, Value]:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -552,30 +338,30 @@ def _from_file(path: Path) -> dict[str, _Value]:
             given.update({f"{key}.{part}": inner for part, inner in value.items()})
         else:
             given[key] = value
-    return {_known(k, str(path)): _Value(v, str(path), path.parent) for k, v in given.items()}
+    return {_known(k, str(path)): Value(v, str(path), path.parent) for k, v in given.items()}
 
 
 def _known(key: str, where: str) -> str:
-    if key not in _READERS:
+    if key not in READERS:
         raise UnknownName.among("setting", key, KEYS, where)
     return key
 
 
-def _from_environment(environ: Mapping[str, str], folder: Path) -> dict[str, _Value]:
+def _from_environment(environ: Mapping[str, str], folder: Path) -> dict[str, Value]:
     names = {"LAKEQ_" + key.upper().replace(".", "_"): key for key in KEYS}
     return {
-        key: _Value(environ[name], name, folder) for name, key in names.items() if environ.get(name)
+        key: Value(environ[name], name, folder) for name, key in names.items() if environ.get(name)
     }
 
 
-def _from_overrides(overrides: Mapping[str, object], folder: Path) -> dict[str, _Value]:
+def _from_overrides(overrides: Mapping[str, object], folder: Path) -> dict[str, Value]:
     by_argument = {key.replace(".", "_").removeprefix("limits_"): key for key in KEYS}
     values = {}
     for name, given in overrides.items():
         key = _known(by_argument.get(name, name), "the arguments")
         if given is not None:
             flag = "--" + key.rpartition(".")[2].replace("_", "-")
-            values[key] = _Value(given, flag, folder)
+            values[key] = Value(given, flag, folder)
     return values
 
 

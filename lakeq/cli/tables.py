@@ -16,7 +16,7 @@ from lakeq.cli.output import Style, listing, write
 from lakeq.cli.text import neutral
 
 if TYPE_CHECKING:
-    from lakeq.api import TableInfo
+    from lakeq._lake_queries import TableInfo
 
 
 _TYPE_WIDTH = 25  # characters of a type in a line

@@ -17,6 +17,7 @@ from lakeq.formats import _arrow
 from lakeq.formats import _vcf_cells as cells_of
 from lakeq.formats import _vcf_typed_kernels as kinds
 from lakeq.formats._vcf_fields import Alleles, strings
+from lakeq.formats._vcf_numerals import POWERS
 from lakeq.formats._vcf_spans import Spans
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 PERCENT = 37
 WORDS, SLOTS = 1 << 10, 1 << 12  # different genotypes whose text is kept once; beyond: one a row
-_POWERS = np.array([10.0**power for power in range(cells_of.POWERS + 1)], np.float64)
+_POWERS = np.array([10.0**power for power in range(POWERS + 1)], np.float64)
 _LIMITS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**62), 2**62), "double": (0, 0)}
 _DTYPES: dict[str, npt.DTypeLike] = {"int32": "i4", "int64": "i8", "double": "f8"}
 _ONE_OF_MANY = (kinds.ONE, kinds.ALTERNATES, kinds.OWN)  # modes of columns without lists

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lakeq._jit import i64, kernel, part
+from lakeq.formats._vcf_numerals import F64, MISSING, NO_NUMBER, ROUNDED, byte, field_ends, number
 from lakeq.formats._vcf_typed_kernels import (
     ABSENT,
     ALLELES,
@@ -43,18 +44,11 @@ FIXED_STARTS = 10  # of CHROM to FORMAT, and of the first sample
 # Places in `facts`: whether a FORMAT has a key that is not wanted, the last line that was begun,
 # how many calls have more fields than their FORMAT, and the first line that has one.
 UNKNOWN, LINE, MORE, MORE_LINE = range(4)
-PLUS, MINUS, UPPER_E, LOWER_E = 43, 45, 69, 101
-NO_NUMBER, MISSING, EXACT, ROUNDED = range(4)  # what an element is; ROUNDED needs long arithmetic
-POWERS = 22  # 10 ** 22 is the last power of ten that a float64 holds exactly
-EXACT_BITS = 53
-MOST_DIGITS = 18  # that fit an int64
-WIDEST = 1 << 62  # of a whole number
 NO_ROOM = -1
 
 BAR, SLASH = 124, 47
 MIX = np.uint64(0x9E3779B97F4A7C15)
 
-F64 = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
 
 
@@ -64,21 +58,6 @@ class Room(NamedTuple):
     first: I32  # of samples + 1
     places: I32  # of as many as the text has bytes
     picked: I64  # of PLOIDIES + 1
-
-
-@part
-def byte(text: U8, p: int) -> int:
-    """text[p] without the question whether p counts from the end."""
-    return text[np.uint64(p)]  # type: ignore[no-any-return]  # a byte is an int to the callers
-
-
-@part
-def field_ends(text: U8, p: int) -> bool:
-    """Whether a field of a sample ends before text[p]."""
-    c = byte(text, p)
-    if c > COLON:
-        return False
-    return c == COLON or c == TAB or c == NEWLINE or (c == RETURN and byte(text, p + 1) == NEWLINE)
 
 
 @kernel
@@ -196,106 +175,6 @@ def sizes(text: U8, start: I32, size: I32) -> None:
 
 
 @part
-def _whole(text: U8, p: int, low: int, high: int) -> tuple[int, int, int]:
-    """The whole number at text[p]: its value, what it is, where its characters end."""
-    negative = byte(text, p) == MINUS
-    if byte(text, p) == MINUS or byte(text, p) == PLUS:
-        p += 1
-    first = p
-    value = i64(0)
-    kind = EXACT
-    while ZERO <= byte(text, p) <= ZERO + 9:
-        if value > WIDEST // 10:
-            kind = NO_NUMBER
-        else:
-            value = value * 10 + (byte(text, p) - ZERO)
-        p += 1
-    if p == first:
-        kind = NO_NUMBER
-    if byte(text, p) == DOT:  # 60.0 is what some callers write for 60
-        p += 1
-        while byte(text, p) == ZERO:
-            p += 1
-    if negative:
-        value = -value
-    if value < low or value > high:
-        kind = NO_NUMBER
-    return value, kind, p
-
-
-@part
-def _decimal(text: U8, p: int, powers: F64) -> tuple[float, int, int]:
-    """The decimal number at text[p]: its value, what it is, where its characters end.
-
-    Exact where the digits fit 53 bits and the power of ten is exact too: one rounding then.
-    """
-    c = byte(text, p)
-    negative = c == MINUS
-    if c == MINUS or c == PLUS:
-        p += 1
-    digits = i64(0)
-    value = i64(0)
-    exponent = i64(0)
-    point = False
-    exact = True
-    while True:
-        c = byte(text, p)
-        if ZERO <= c <= ZERO + 9:
-            digits += 1
-            if value < 10 ** (MOST_DIGITS - 1):
-                value = value * 10 + (c - ZERO)
-                exponent -= 1 if point else 0
-            else:
-                exact = False
-        elif c == DOT and not point:
-            point = True
-        else:
-            break
-        p += 1
-    if digits == 0:
-        return 0.0, NO_NUMBER, p
-    if c == UPPER_E or c == LOWER_E:
-        p += 1
-        down = byte(text, p) == MINUS
-        if byte(text, p) == MINUS or byte(text, p) == PLUS:
-            p += 1
-        first = p
-        power = i64(0)
-        while ZERO <= byte(text, p) <= ZERO + 9:
-            power = min(power * 10 + (byte(text, p) - ZERO), 10000)
-            p += 1
-        if p == first:
-            return 0.0, NO_NUMBER, p
-        exponent += -power if down else power
-    if not exact or (value >> EXACT_BITS) != 0 or exponent < -POWERS or exponent > POWERS:
-        return 0.0, ROUNDED, p
-    number = np.float64(value)
-    number = number / powers[-exponent] if exponent < 0 else number * powers[exponent]
-    return (-number if negative else number), EXACT, p
-
-
-@part
-def _number(
-    text: U8, p: int, floating: int, low: int, high: int, powers: F64
-) -> tuple[float, int, int, int]:
-    """The element at text[p], as `_decimal` or `_whole`; NO_NUMBER where more text follows."""
-    real, integer, kind = 0.0, i64(0), MISSING
-    c = byte(text, p)
-    if c == DOT and (byte(text, p + 1) == COMMA or field_ends(text, p + 1)):
-        p += 1
-    elif c != COMMA and not field_ends(text, p):
-        if floating:
-            real, kind, p = _decimal(text, p, powers)
-        else:
-            integer, kind, p = _whole(text, p, low, high)
-    if byte(text, p) != COMMA and not field_ends(text, p):
-        kind = NO_NUMBER
-        while byte(text, p) != COMMA and not field_ends(text, p):
-            p += 1
-    return real, integer, kind, p
-
-
-@part
 def _takes_all(mode: int, alts: int) -> bool:
     """Whether a row takes every element of a field that has as many as it may."""
     return alts <= 1 or mode == ONE or mode == ANY or mode == FIXED
@@ -355,6 +234,15 @@ def _fits(mode: int, fixed: int, alts: int, count: int) -> bool:
     if mode == OWN:
         return count == 1 or count == alts
     return mode == ANY or count == fixed
+
+
+@part
+def _fits_whole(
+    text: U8, p: int, mode: int, fixed: int, single: int, alts: int, count: int
+) -> bool:
+    """`_fits` for a field of which a row takes all; of a `single` one only the first was read."""
+    more = single and byte(text, p) == COMMA
+    return _fits(mode, fixed, alts, 2 if more else count)
 
 
 @part
@@ -436,7 +324,7 @@ def numbers(
                     if not every:
                         p = i64(room.places[room.first[s] + room.picked[k]])
                     at = p
-                    real, integer, kind, p = _number(text, p, floating, low, high, powers)
+                    real, integer, kind, p = number(text, p, floating, low, high, powers)
                     if kind == ROUNDED:
                         slow[late] = begin + k
                         slow[late + 1] = at
@@ -456,8 +344,7 @@ def numbers(
                         break
                     p += 1
                 if right and every:
-                    count = 2 if single and byte(text, p) == COMMA else k
-                    right = _fits(mode, fixed, own, count)
+                    right = _fits_whole(text, p, mode, fixed, single, own, k)
                 if right:
                     n += k
                     if not single:
@@ -547,8 +434,7 @@ def texts(
                         break
                     p += 1
                 if right and every:
-                    count = 2 if single and byte(text, p) == COMMA else k
-                    right = _fits(mode, fixed, own, count)
+                    right = _fits_whole(text, p, mode, fixed, single, own, k)
                 if right:
                     n += k
                     known[row] = valid[row] if single else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakeq._jit import i64, kernel, part
-from lakeq.formats._vcf_cells import field_ends
+from lakeq.formats._vcf_numerals import field_ends
 from lakeq.formats._vcf_typed_kernels import (
     COLON,
     DOT,
