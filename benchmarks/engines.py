@@ -34,9 +34,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import lakeq  # noqa: E402  # the checkout, wherever this is run from
-from lakeq.api import Lake  # noqa: E402
-from tests.engines.tables import CHR_MT, CLINVAR, DAY, PANEL, VOLUME  # noqa: E402
-from tests.support.jvm_spark import jvm_server, why_not  # noqa: E402
+from lakeq.api import Lake  # noqa: E402  # after the path is set
+from tests.engines.tables import CHR_MT, CLINVAR, DAY, PANEL, VOLUME  # noqa: E402  # after the path is set
+from tests.support.jvm_spark import jvm_server, why_not  # noqa: E402  # after the path is set
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -111,8 +111,8 @@ def lakeq_work(task: str, place: Place) -> Work:
         result = lake.sql(query, values)
         rows = result.rows()
         report = result.report
-        ask.read = report.bytes_scanned  # type: ignore[attr-defined]
-        ask.requests = report.s3_requests  # type: ignore[attr-defined]
+        ask.read = report.bytes_scanned  # type: ignore[attr-defined]  # facts of this run
+        ask.requests = report.s3_requests  # type: ignore[attr-defined]  # facts of this run
         return rows
 
     return ask

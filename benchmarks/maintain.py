@@ -120,7 +120,7 @@ def places(lake: Lake) -> tuple[float, float]:
     """Where the radar stands: the middle of its lowest gates."""
     sql = "select avg(latitude), avg(longitude) from nexrad.gates where range_m < 5000"
     row = lake.sql(sql).arrow().to_pylist()[0]
-    return tuple(float(value) for value in row.values())  # type: ignore[return-value]
+    return tuple(float(value) for value in row.values())  # type: ignore[return-value]  # four numbers
 
 
 def questions(

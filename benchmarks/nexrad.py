@@ -49,7 +49,7 @@ def floor(path: Path) -> Work:
 
 
 def lakeq_decode(path: Path, threads: int) -> Work:
-    from lakeq.formats import _nexrad_container, _nexrad_messages, _nexrad_outer  # noqa: F401
+    from lakeq.formats import _nexrad_container, _nexrad_messages, _nexrad_outer  # noqa: F401  # only to have it loaded
     from lakeq.formats._nexrad_volume import read_stream
 
     def decode() -> Any:
@@ -124,7 +124,7 @@ def on_s3(path: Path) -> tuple[str, dict[str, Any]]:
 
 def lakeq_decode_s3(path: Path) -> Work:
     import lakeq
-    from lakeq.formats import _nexrad_container, _nexrad_messages, _nexrad_outer  # noqa: F401
+    from lakeq.formats import _nexrad_container, _nexrad_messages, _nexrad_outer  # noqa: F401  # only to have it loaded
     from lakeq.formats._nexrad_volume import read_stream
     from lakeq.storage import Storage
 

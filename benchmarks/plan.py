@@ -28,17 +28,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lakeq import cost, query  # noqa: E402  # the checkout, wherever this is run from
-from lakeq.config import Limits, S3Settings, Settings  # noqa: E402
-from lakeq.errors import LimitPassed  # noqa: E402
-from lakeq.lake.inside import read_inside  # noqa: E402
-from lakeq.lake.io import WarehouseIO  # noqa: E402
-from lakeq.lake.read import FOOTER_READERS, UNREAD  # noqa: E402
-from lakeq.lake.read_many import read_many  # noqa: E402
-from lakeq.lake.side import Side, SideFiles  # noqa: E402
-from lakeq.snapshot import Bounds, DataFile, Footer, Leaf, TableSnapshot  # noqa: E402
-from tests.support.counting_server import counting_server  # noqa: E402
-from tests.support.s3 import REGION, moto_server  # noqa: E402
-from tests.support.shapes import (  # noqa: E402
+from lakeq.config import Limits, S3Settings, Settings  # noqa: E402  # after the path is set
+from lakeq.errors import LimitPassed  # noqa: E402  # after the path is set
+from lakeq.lake.inside import read_inside  # noqa: E402  # after the path is set
+from lakeq.lake.io import WarehouseIO  # noqa: E402  # after the path is set
+from lakeq.lake.read import FOOTER_READERS, UNREAD  # noqa: E402  # after the path is set
+from lakeq.lake.read_many import read_many  # noqa: E402  # after the path is set
+from lakeq.lake.side import Side, SideFiles  # noqa: E402  # after the path is set
+from lakeq.snapshot import Bounds, DataFile, Footer, Leaf, TableSnapshot  # noqa: E402  # after the path is set
+from tests.support.counting_server import counting_server  # noqa: E402  # after the path is set
+from tests.support.s3 import REGION, moto_server  # noqa: E402  # after the path is set
+from tests.support.shapes import (  # noqa: E402  # after the path is set
     CONTIGS,
     PARAMETERS,
     ROWS_OF,

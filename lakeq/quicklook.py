@@ -215,9 +215,9 @@ def save_series(found: Series, path: Path, *, dpi: int) -> None:
     span = max(float(days.max() - days.min()), 1.0)
     axes.set_xlim(days.min() - span * 0.03 - 1, days.max() + span * 0.03 + 1)
     axes.set_ylabel("NDVI")
-    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]  # matplotlib leaves it untyped
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]  # matplotlib leaves it untyped
     axes.set_title(found.title, fontsize=10, loc="left")
     note = "mean and quartiles of clear pixels; paler where fewer were clear; | none clear"
     axes.text(0.995, 0.02, note, transform=axes.transAxes, ha="right", fontsize=7, color="#666666")

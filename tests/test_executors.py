@@ -249,7 +249,7 @@ def test_workers_that_do_not_see_the_lake_say_so(
     lake: Lake, made_volumes: list[Path], tmp_path: Path
 ) -> None:
     class Blind(ThreadPoolExecutor):
-        def submit(self, call, text):  # type: ignore[no-untyped-def, override]
+        def submit(self, call, text):  # type: ignore[no-untyped-def, override]  # a stand-in for one call
             from lakeq.convert.unit import decode
 
             journal = decode(text).journal
@@ -266,7 +266,7 @@ def test_workers_that_do_not_see_the_lake_say_so(
 
 def test_an_object_that_workers_do_not_see_is_named(lake: Lake, made_volumes: list[Path]) -> None:
     class Elsewhere(ThreadPoolExecutor):
-        def submit(self, call, text):  # type: ignore[no-untyped-def, override]
+        def submit(self, call, text):  # type: ignore[no-untyped-def, override]  # a stand-in for one call
             return super().submit(call, text.replace(made_volumes[0].name, "gone"))
 
     with Elsewhere(1) as pool, pytest.raises(NotFound, match="gone"):

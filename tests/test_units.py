@@ -119,7 +119,7 @@ def test_run_part_does_one_unit_and_prints_its_files(
     class Command(ThreadPoolExecutor):
         """The command, for each unit; an array job would do the same."""
 
-        def submit(self, call: object, text: str) -> Future[str]:  # type: ignore[override]
+        def submit(self, call: object, text: str) -> Future[str]:  # type: ignore[override]  # a stand-in for one call
             def ran() -> str:
                 command = [sys.executable, "-m", "lakeq.cli", "ingest", "run-part"]
                 done = subprocess.run(
@@ -160,7 +160,7 @@ def test_an_answer_that_is_not_what_was_written_changes_nothing(
     lake: Lake, made_volumes: list[Path], pattern: str, change: str
 ) -> None:
     class Lying(ThreadPoolExecutor):
-        def submit(self, call: Any, text: str) -> Future[str]:  # type: ignore[override]
+        def submit(self, call: Any, text: str) -> Future[str]:  # type: ignore[override]  # a stand-in for one call
             return super().submit(lambda: re.sub(pattern, change, call(text)))
 
     with Lying(1) as executor, pytest.raises(BadLake):

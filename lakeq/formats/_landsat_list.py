@@ -133,7 +133,7 @@ def _plain(raw: BinaryIO, source: SourceObject, context: ReadContext) -> BinaryI
         return cast("BinaryIO", counted)
     from isal import igzip
 
-    return cast("BinaryIO", igzip.IGzipFile(fileobj=counted, mode="rb"))  # type: ignore[no-untyped-call]
+    return cast("BinaryIO", igzip.IGzipFile(fileobj=counted, mode="rb"))  # type: ignore[no-untyped-call]  # isal leaves it untyped
 
 
 class _Counted(io.RawIOBase):

@@ -58,7 +58,7 @@ def _function() -> Node:
     variables = {
         "LAKEQ_WAREHOUSE": ref("Warehouse"),
         # /tmp is the one folder that AWS Lambda lets a function write.
-        "HOME": "/tmp",  # noqa: S108
+        "HOME": "/tmp",  # noqa: S108  # the one folder that Lambda may write
     }
     return {
         "Type": "AWS::Lambda::Function",

@@ -53,7 +53,7 @@ class Core:
 
 def failing(*numbers: int, status: str = "failed") -> Core:
     keys = {volume(number) for number in numbers}
-    bad = Outcome(status, "record 3 at byte 17 is not bzip2")  # type: ignore[arg-type]
+    bad = Outcome(status, "record 3 at byte 17 is not bzip2")  # type: ignore[arg-type]  # any status
     return Core(lambda event: bad if event.key in keys else Outcome("committed"))
 
 

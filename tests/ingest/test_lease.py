@@ -106,7 +106,7 @@ def test_s07_work_whose_lease_is_lost_commits_nothing(chain: Chain) -> None:
     clock, _, lease = leased()
     ingester = chain.ingester()
     convert = ingester._converted
-    ingester._converted = lambda *given: (convert(*given), setattr(clock, "now", 1031))[0]  # type: ignore[method-assign]
+    ingester._converted = lambda *given: (convert(*given), setattr(clock, "now", 1031))[0]  # type: ignore[method-assign]  # a stand-in
     outcome = ingester([event], check=lease.check)[0]
     assert (outcome.status, chain.rows()) == ("failed", [])
     assert "lease" in outcome.reason
@@ -123,9 +123,9 @@ def test_s05_the_first_of_two_wakes_after_the_second_committed(chain: Chain) -> 
         clock.now = 1100
         first.store.end([event.uri])  # a dead worker's claim, to the other
         assert statuses(chain.ingester()([event])) == ["committed"]
-        commit(ready)  # type: ignore[arg-type]
+        commit(ready)  # type: ignore[arg-type]  # a stand-in
 
-    first._commit_together = slept  # type: ignore[method-assign]
+    first._commit_together = slept  # type: ignore[method-assign]  # a stand-in
     outcome = first([event], check=lease.check)[0]
     assert outcome.status == "failed"
     assert chain.rows() == expected({"a": (1, 3)})

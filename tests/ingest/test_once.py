@@ -70,7 +70,7 @@ def test_s02_one_of_two_that_both_converted_takes_place(
     def bring() -> None:
         own = chain.ingester()
         commit = own._commit_together
-        own._commit_together = lambda ready: (both.wait(), commit(ready))  # type: ignore[method-assign,assignment]
+        own._commit_together = lambda ready: (both.wait(), commit(ready))  # type: ignore[method-assign,assignment]  # a stand-in
         found.extend(statuses(own([event])))
 
     threads = [threading.Thread(target=bring) for _ in range(2)]

@@ -102,9 +102,9 @@ def test_s31_a_worker_that_is_told_to_stop(chain: Chain) -> None:
     def slow(events: object, *more: object) -> object:
         begun.set()
         go.wait(10)
-        return bring(events, *more)  # type: ignore[arg-type]
+        return bring(events, *more)  # type: ignore[arg-type]  # a stand-in
 
-    worker._bring = slow  # type: ignore[assignment]
+    worker._bring = slow  # type: ignore[assignment]  # a stand-in
     thread = threading.Thread(target=worker.run)
     thread.start()
     assert begun.wait(10)
@@ -131,9 +131,9 @@ def test_s31_work_that_does_not_end_in_time_is_given_back(chain: Chain) -> None:
     def stuck(events: object, deadline: float = 0, check: object = None) -> object:
         begun.set()
         go.wait(20)
-        return bring(events, check=check)  # type: ignore[arg-type]
+        return bring(events, check=check)  # type: ignore[arg-type]  # a stand-in
 
-    worker._bring = stuck  # type: ignore[assignment]
+    worker._bring = stuck  # type: ignore[assignment]  # a stand-in
     thread = threading.Thread(target=worker.run)
     thread.start()
     assert begun.wait(10)

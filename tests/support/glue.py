@@ -55,15 +55,15 @@ def strict_moto() -> Iterator[None]:
             return put(self)
 
     # moto has no annotations for what is put in the place of its methods
-    GlueResponse.update_table = checked_update  # type: ignore[method-assign]
-    GlueBackend.create_table = locked_create  # type: ignore[method-assign]
-    S3Response.put_object = locked_put  # type: ignore[method-assign]
+    GlueResponse.update_table = checked_update  # type: ignore[method-assign]  # patches moto
+    GlueBackend.create_table = locked_create  # type: ignore[method-assign]  # patches moto
+    S3Response.put_object = locked_put  # type: ignore[method-assign]  # patches moto
     try:
         yield
     finally:
-        GlueResponse.update_table = update  # type: ignore[method-assign]
-        GlueBackend.create_table = create  # type: ignore[method-assign]
-        S3Response.put_object = put  # type: ignore[method-assign]
+        GlueResponse.update_table = update  # type: ignore[method-assign]  # patches moto
+        GlueBackend.create_table = create  # type: ignore[method-assign]  # patches moto
+        S3Response.put_object = put  # type: ignore[method-assign]  # patches moto
 
 
 def options(s3: S3, prefix: str) -> dict[str, str]:

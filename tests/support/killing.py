@@ -97,7 +97,7 @@ def main() -> None:
     import lakeq.lake.read
     import lakeq.lake.rewrite
     from tests.lake_formats import FOLDER
-    from tests.support import ingest as support  # noqa: F401
+    from tests.support import ingest as support  # noqa: F401  # to have it loaded
 
     lakeq.formats.__path__.append(FOLDER)
     _keep_models()
@@ -118,7 +118,7 @@ def _keep_models() -> None:
     import boto3
     from botocore.loaders import JSONFileLoader
 
-    JSONFileLoader.load_file = lru_cache(JSONFileLoader.load_file)  # type: ignore[method-assign]
+    JSONFileLoader.load_file = lru_cache(JSONFileLoader.load_file)  # type: ignore[method-assign]  # a stand-in
     for service in ("s3", "sqs"):
         boto3.client(service, region_name="us-east-1")
 
