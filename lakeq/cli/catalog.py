@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lakeq.cli.counted import counted
 from lakeq.cli.options import lake_options, settings
 from lakeq.errors import NotFound
 
@@ -81,5 +82,6 @@ def check(file: Path) -> None:
     dataset = catalogs.check(file, formats.names())
     columns = sum(len(table.columns) for table in dataset.tables.values())
     click.echo(
-        f"{file}: {dataset.name}, {len(dataset.tables)} tables, {columns} columns, no problem"
+        f"{file}: {dataset.name}, {counted(len(dataset.tables), 'table')}, "
+        f"{counted(columns, 'column')}, no problem"
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import click
 
 from lakeq._jit_notice import before_compiling
+from lakeq.cli.counted import counted
 from lakeq.cli.more import CommandWithMore
 from lakeq.cli.options import (
     connect,
@@ -218,13 +219,14 @@ def _told(done: IngestReport) -> str:
     from lakeq.cost import size
 
     rows = sum(done.rows.values())
-    count = f"{len(done.objects)} {'object' if len(done.objects) == 1 else 'objects'}"
+    count = counted(len(done.objects), "object")
+    written = f"{counted(rows, 'row')}, {counted(done.files, 'file')}"
     if done.dry_run:
         lines = [f"would read {count}, {size(done.bytes_read)}; nothing was changed"]
     else:
         lines = [
             f"read {count}, {size(done.bytes_read)} in {done.seconds:.1f} s",
-            f"wrote {rows:,} rows, {done.files} files, {size(done.bytes_written)}",
+            f"wrote {written}, {size(done.bytes_written)}",
         ]
     lines += [f"note: {note}" + (f" ({n})" if n > 1 else "") for note, n in done.notes.items()]
     lines += _settled(done)
@@ -304,7 +306,7 @@ class Bar:
         if read >= total:  # of thousands of objects only those at work are shown
             progress.remove_task(self._tasks.pop(uri))
             self._done += 1
-            progress.update(self._overall, description=f"{self._done} objects")
+            progress.update(self._overall, description=counted(self._done, "object"))
 
     def _shown(self) -> Progress:
         if self._progress is None:

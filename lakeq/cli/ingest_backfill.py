@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lakeq.cli.counted import counted
 from lakeq.cli.ingest_options import bringing_options, options_of, place_options
 from lakeq.cli.options import connect, lake_options, spender_options
 from lakeq.cli.text import neutral_lines
@@ -162,7 +163,7 @@ def _tell(found: Reconciliation) -> None:
         told_ = f"note: {silence.topic} told nothing for {hours:,.1f} h, since {silence.last}"
         click.echo(f"{told_}; usually it does every {silence.usual_gap_s:,.0f} s", err=True)
     count = len(found.findings)
-    click.echo(f"listed {found.listed:,} objects, {count:,} differ from the lake", err=True)
+    click.echo(f"listed {counted(found.listed, 'object')}, {count:,} not as in the lake", err=True)
 
 
 def _tell_failed(failed: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lakeq.cli.counted import counted
 from lakeq.cli.ingest import Bar
 from lakeq.cli.options import (
     connect,
@@ -132,15 +133,15 @@ def _lines(upkeep: TableUpkeep, dry_run: bool) -> list[str]:
     would = "would be " if dry_run else ""
     lines = []
     if upkeep.compacted:
-        lines.append(f"{upkeep.table}: {upkeep.compacted} partitions {would}compacted")
+        lines.append(f"{upkeep.table}: {counted(upkeep.compacted, 'partition')} {would}compacted")
     if upkeep.left:
-        lines.append(f"{upkeep.table}: {upkeep.left} partitions left, others were writing to them")
+        left = counted(upkeep.left, "partition")
+        lines.append(f"{upkeep.table}: {left} left, others were writing there")
     if upkeep.snapshots_expired:
-        freed = f"{upkeep.files_expired} files, {size(upkeep.bytes_expired)}"
-        lines.append(
-            f"{upkeep.table}: {upkeep.snapshots_expired} snapshots {would}given up ({freed})"
-        )
+        freed = f"{counted(upkeep.files_expired, 'file')}, {size(upkeep.bytes_expired)}"
+        old = counted(upkeep.snapshots_expired, "snapshot")
+        lines.append(f"{upkeep.table}: {old} {would}given up ({freed})")
     if upkeep.files_swept:
-        freed = f"{upkeep.files_swept} files, {size(upkeep.bytes_swept)}"
+        freed = f"{counted(upkeep.files_swept, 'file')}, {size(upkeep.bytes_swept)}"
         lines.append(f"{upkeep.table}: orphans {would}deleted ({freed})")
     return lines

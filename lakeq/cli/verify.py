@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lakeq.cli.counted import counted
 from lakeq.cli.ingest import Bar
 from lakeq.cli.options import (
     connect,
@@ -79,16 +80,17 @@ def told(done: VerifyReport) -> str:
     """The report for people."""
     from lakeq.cost import size
 
-    read = f"{done.files:,} files of {len(done.tables)} tables, {size(done.bytes_read)}"
-    lines = [f"read {read}, {done.rows:,} rows in {done.seconds:.1f} s"]
+    read = f"{counted(done.files, 'file')} of {counted(len(done.tables), 'table')}"
+    rows = counted(done.rows, "row")
+    lines = [f"read {read}, {size(done.bytes_read)}, {rows} in {done.seconds:.1f} s"]
     if done.unsummed:
-        lines.append(f"{done.unsummed} files have no checksum: only their pages could be checked")
+        lines.append(f"without a checksum, only pages checked: {counted(done.unsummed, 'file')}")
     hurt = sum(finding.hurts for finding in done.findings)
     others = len(done.findings) - hurt
     if hurt:
-        lines.append(f"{hurt} files are damaged or missing")
+        lines.append(f"damaged or missing: {counted(hurt, 'file')}")
     if others:
-        lines.append(f"{others} files were repaired, deleted or are named by no snapshot")
+        lines.append(f"repaired, deleted or named by no snapshot: {counted(others, 'file')}")
     if not done.tables:
         return "none of these tables is in the lake"
     if not done.findings:

@@ -81,8 +81,8 @@ def test_reconcile_finds_and_mends(chain: Chain, lakeq: Command) -> None:
             "1": ("changed", None if dry else "committed"),
             "3": ("missing", None if dry else "committed"),
         }
-        assert err == "listed 3 objects, 3 differ from the lake\n"
-    assert lakeq(*chosen) == (0, "", "listed 3 objects, 0 differ from the lake\n")
+        assert err == "listed 3 objects, 3 not as in the lake\n"
+    assert lakeq(*chosen) == (0, "", "listed 3 objects, 0 not as in the lake\n")
     assert chain.rows() == expected({key(1): (2, 3), key(2): (1, 3), key(3): (1, 3)})
 
 
