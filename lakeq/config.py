@@ -30,6 +30,7 @@ VERSION = "0.1.0"  # as in pyproject.toml; to ask the installation takes 30 ms
 PROJECT_FILE = "lakeq.toml"
 DEFAULT = "default"
 MAX_USD = "1"  # of one query, unless the user says otherwise: 200 GB on Athena
+MAX_SECONDS = "3600"  # likewise, from its start to its last row
 DIGEST_ROWS = 10_000  # 2 ms (measured); a larger result is recorded by its number of rows only
 TABLES = ("tags", "prices")  # TOML tables that are one setting each
 ADD_UP = (*TABLES, "budget")  # settings whose layers add up
@@ -307,6 +308,7 @@ def _defaults(environ: Mapping[str, str], folder: Path) -> dict[str, Value]:
     return {
         "lake": Value(lake, DEFAULT, folder),
         "limits.max_usd": Value(MAX_USD, DEFAULT, folder),
+        "limits.max_seconds": Value(MAX_SECONDS, DEFAULT, folder),
     }
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import lakeq
 from lakeq import config
-from lakeq.errors import UnknownName, UsageError
+from lakeq.errors import LimitPassed, UnknownName, UsageError
 
 
 @pytest.fixture
@@ -123,3 +124,24 @@ def test_an_unknown_key_answers_with_the_nearest(places: dict[str, Path]) -> Non
 
 def test_packaged_data_is_found() -> None:
     assert (config.data_dir("catalogs") / "thousand_genomes.yaml").is_file()
+
+
+ENDLESS = "select count(*) from range(1000000000000000000) where hash(range) = 1"
+
+
+def test_a_query_that_would_never_end_is_stopped_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "MAX_SECONDS", "0.3")
+    lake = lakeq.connect(tmp_path / "lake")
+    assert lake.settings.origins["limits.max_seconds"] == "default"
+    with pytest.raises(LimitPassed, match=r"stopped after .* s; max_seconds is 0\.3"):
+        lake.sql(ENDLESS).rows()
+
+
+def test_a_limit_of_seconds_is_an_hour_another_or_none(tmp_path: Path) -> None:
+    assert config.load(environ={}, folder=tmp_path).limits.max_seconds == 3600
+    (tmp_path / "lakeq.toml").write_text("[limits]\nmax_seconds = 0.3\n")
+    assert config.load(environ={}, folder=tmp_path).limits.max_seconds == 0.3
+    none = {"LAKEQ_LIMITS_MAX_SECONDS": "none"}
+    assert config.load(environ=none, folder=tmp_path).limits.max_seconds is None

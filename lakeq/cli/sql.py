@@ -56,7 +56,7 @@ TERMINAL_ROWS = 1000  # a table on a terminal stops here unless --max-rows says 
 @click.option("--dry-run", is_flag=True, help="Say what it would read and cost; read nothing.")
 @click.option("--max-usd", metavar="USD", help="Refuse or stop it when it would cost more.")
 @click.option("--max-bytes", metavar="SIZE", help="Refuse or stop it when it would read more: 2GB.")
-@click.option("--max-seconds", metavar="S", help="Refuse or stop it when it would take longer.")
+@click.option("--max-seconds", metavar="S", help="Stop it after so many seconds. [default: 3600]")
 @click.option(
     "--fail-on-alert",
     is_flag=True,

@@ -359,8 +359,11 @@ class Engine:
     def _cause(self, error: duckdb.Error) -> duckdb.Error:
         """The error that ended a query, where DuckDB only says that it was interrupted.
 
-        DuckDB 1.5 stops its other threads before it notes why, and one of them may be heard first.
-        Then the query is run again, within its limits, until its own error is told.
+        Nobody has interrupted it then: DuckDB 1.5.5 interrupts its own threads when one of them
+        fails, and may tell what one of those says in place of the error. Alone, with a new database
+        and connection for each query, it did so in 1 of 229 runs of two threads and in 6 of 229 of
+        eight (a cast that fails late, 2 busy cores, rows by 1,000 or by Arrow). So the query is run
+        again, within its limits, until its own error is told.
         """
         import duckdb
 

@@ -6,7 +6,8 @@ all files have one layout. A test holds it to the results of the plain way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lakeq import _packed_files as packing
@@ -40,6 +41,14 @@ if TYPE_CHECKING:
     Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
+def _leaves(filter_: Filter) -> Iterator[Filter]:
+    """The filters that have no parts."""
+    if not filter_.children:
+        yield filter_
+    for child in filter_.children:
+        yield from _leaves(child)
+
+
 class Bulk:
     """One scan of a packed table; row groups are numbered as in `Packed`."""
 
@@ -69,24 +78,30 @@ class Bulk:
     def survivors(self) -> PackedFiles:
         """The files that may hold a row that passes."""
         np = self.np
-        alive = np.ones(self.groups, dtype=bool)
-        for column in self.scanner.filters:
-            alive &= self.judged(column)[0] != Pass.NONE.value
         files = np.zeros(len(self.packed.paths), dtype=bool)
-        files[self.file_of[alive]] = True
+        files[self.file_of[self.alive]] = True
         partitions = [self.scanner.partition_survives(p) for p in self.packed.partitions]
         files &= np.asarray(partitions, dtype=bool)[self.array("partition_of")]
         return PackedFiles(self.packed, self.files[files[self.files]].tolist())
 
+    @cached_property
+    def alive(self) -> Numbers:
+        """For each row group, whether it may hold a row that passes, as Athena judges too."""
+        found = self.np.ones(self.groups, dtype=bool)
+        for column in self.scanner.filters:
+            found &= self.judged(column)[0] != Pass.NONE.value
+        for column, filter_ in self.scanner.above:
+            found &= self._judge(filter_, column)[0] != Pass.NONE.value
+        return found
+
     def judged(self, column: int) -> tuple[Numbers, Numbers, Numbers]:
         """Of the filter of a column, for each row group: `Pass`, read by DuckDB, may be skipped."""
         if column not in self._judged:
-            self._judged[column] = self._judge(column)
+            self._judged[column] = self._judge(self.scanner.filters[column], column)
         return self._judged[column]
 
-    def _judge(self, column: int) -> tuple[Numbers, Numbers, Numbers]:
+    def _judge(self, filter_: Filter, column: int) -> tuple[Numbers, Numbers, Numbers]:
         np = self.np
-        filter_ = self.scanner.filters[column]
         places = [p for (number, _), p in self.layout.places.items() if number == column]
         whole = self.layout.places.get((column, ()))
         if len(places) == 1 and whole is not None:
@@ -124,22 +139,39 @@ class Bulk:
         return table[which, 0], table[which, 1] > 0, table[which, 2] > 0
 
     def _numeric(self, filter_: Filter, place: int) -> tuple[Numbers, Numbers, Numbers] | None:
-        """A comparison of whole numbers without nulls, the common case of many distinct bounds."""
+        """Comparisons of whole numbers without nulls, the common case of many distinct bounds."""
         np = self.np
-        parts = filter_.children if filter_.kind == "and" else (filter_,)
-        plain = all(part.kind in ("compare", "in") and not part.fields for part in parts)
-        whole = all(type(value) is int for part in parts for value in part.values)
-        if not (plain and whole and (self.of_leaf("kinds", place) == packing.NUMBER).all()):
+        plain = all(
+            part.kind in ("compare", "in") and not part.fields and type(value) is int
+            for part in _leaves(filter_)
+            for value in part.values or (None,)
+        )
+        if not (plain and (self.of_leaf("kinds", place) == packing.NUMBER).all()):
             return None
         low, high = self.of_leaf("lows", place), self.of_leaf("highs", place)
         nulls = self.of_leaf("nulls", place) != 0
-        found = [self._compared(part, low, high, nulls) for part in parts]
+        passed, skipped = self._whole_numbers(filter_, low, high, nulls)
+        return passed, ~skipped, np.zeros(self.groups, dtype=bool)
+
+    def _whole_numbers(
+        self, filter_: Filter, low: Numbers, high: Numbers, nulls: Numbers
+    ) -> tuple[Numbers, Numbers]:
+        """`Pass` of each row group, and whether DuckDB skips it; see `filters.judge`."""
+        np = self.np
+        none = Pass.NONE.value
+        if filter_.kind in ("compare", "in"):
+            passed = self._compared(filter_, low, high, nulls)
+            return passed, passed == none
+        pairs = [self._whole_numbers(part, low, high, nulls) for part in filter_.children]
+        found, skips = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        if filter_.kind == "expression":
+            return found[0], np.zeros(self.groups, dtype=bool)
+        if filter_.kind == "or":
+            return np.maximum.reduce(found), np.logical_and.reduce(skips)
         passed = np.minimum.reduce(found)
         unsure = sum((each != Pass.ALL.value).astype(int) for each in found)
-        mixed = (unsure > 1) & (passed != Pass.NONE.value)
-        passed = np.where(mixed, Pass.UNKNOWN.value, passed)
-        none = np.logical_or.reduce([each == Pass.NONE.value for each in found])
-        return passed, ~none, np.zeros(self.groups, dtype=bool)
+        mixed = (unsure > 1) & (passed != none)
+        return np.where(mixed, Pass.UNKNOWN.value, passed), np.logical_or.reduce(skips)
 
     def _textual(self, filter_: Filter, place: int) -> tuple[Numbers, Numbers, Numbers] | None:
         """A comparison of texts: each text is compared once, row groups by the outcomes."""
@@ -216,7 +248,8 @@ class Bulk:
         found.groups = len(groups)
         found.first = self._first(groups, least, fewest, numbers, opened)
         alive = survivors.numbers if isinstance(survivors, PackedFiles) else ()
-        found.athena = self._athena(groups, np.asarray(alive, dtype=int))
+        wanted = groups[self.alive[groups]]
+        found.athena = self._athena(wanted, np.asarray(alive, dtype=int))
         if scan.late:
             found.cost = more(found.cost, scan, ())
         return found
@@ -358,10 +391,9 @@ class Bulk:
         requests = int(opened[1][files[place]] + fewest[place])
         return Cost(Interval(int(total[place]), int(total[place])), Interval(requests, requests))
 
-    def _athena(self, groups: Numbers, survivors: Numbers) -> int:
-        """Bytes that Athena reads; see `plan_reads.athena_file`."""
+    def _athena(self, groups: Numbers, opened: Numbers) -> int:
+        """Bytes that Athena reads of files that it opens; see `plan_reads.athena_file`."""
         np = self.np
-        opened = np.union1d(self.file_of[groups], survivors)
         sizes, ends = self.array("sizes"), self.array("footer_sizes")
         small = sizes[opened] <= ATHENA_SMALL_BYTES
         long = ends[opened] > ATHENA_FOOTER_BYTES

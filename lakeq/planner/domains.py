@@ -12,7 +12,7 @@ def domain(filter_: Filter) -> Domain:
     """The values that may pass a filter, NULL aside; more than those where it is not understood."""
     if filter_.fields:
         return ANYTHING
-    if filter_.kind == "and":
+    if filter_.kind in ("and", "expression"):
         return reduce(Domain.both, map(domain, filter_.children), ANYTHING)
     if filter_.kind == "or" and filter_.children:
         return reduce(Domain.either, map(domain, filter_.children))

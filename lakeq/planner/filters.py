@@ -26,6 +26,10 @@ _COMPARES: dict[str, str] = {
     "COMPARE_LESSTHAN": "<",
     "COMPARE_LESSTHANOREQUALTO": "<=",
 }
+_OPPOSITES = {"=": "<>", "<>": "=", ">": "<=", ">=": "<", "<": ">=", "<=": ">"}
+_TURNED = {"=": "=", "<>": "<>", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
+_NULLS = {"OPERATOR_IS_NOT_NULL": "not null", "OPERATOR_IS_NULL": "null"}
+_NOT_NULLS = {"OPERATOR_IS_NOT_NULL": "null", "OPERATOR_IS_NULL": "not null"}
 _INTEGERS = frozenset(
     {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}
 )
@@ -44,8 +48,9 @@ class Pass(Enum):
 class Filter(NamedTuple):
     """One pushed-down filter of one column; `fields` leads into a struct.
 
-    `kind` is "compare", "in", "null", "not null", "and", "or" or "other"; `optional` filters skip
-    row groups and test no row. `pruning` marks an "other" one that DuckDB may prune by.
+    `kind` is "compare", "in", "null", "not null", "and", "or", "expression" or "other"; `optional`
+    filters skip row groups and test no row. An "expression" tests rows by its one child, and DuckDB
+    prunes by none. `pruning` marks an "other" one that DuckDB may prune by.
     """
 
     kind: str
@@ -91,19 +96,69 @@ def _leaf(node: Node, fields: tuple[int, ...]) -> Filter:
         if known and len(known) == len(values):
             return Filter("in", fields, "=", known)
     if kind == "EXPRESSION_FILTER":
-        return _expression(node.get("expr", {}), fields)
+        return Filter("expression", fields, children=(asked(node.get("expr", {}), 0, fields),))
     return Filter("other", fields, pruning=True)
 
 
-def _expression(node: Node, fields: tuple[int, ...]) -> Filter:
-    """IS NOT NULL and IS NULL come as expressions of the column; DuckDB prunes by neither."""
-    children = node.get("children", ())
-    plain = len(children) == 1 and children[0].get("expression_class") == "BOUND_REF"
-    kinds = {"OPERATOR_IS_NOT_NULL": "not null", "OPERATOR_IS_NULL": "null"}
-    kind = kinds.get(str(node.get("type")))
-    if plain and kind is not None:
-        return Filter(kind, fields, operator="expression")
-    return Filter("other", fields)
+def asked(
+    node: Node, column: int, fields: tuple[int, ...] = (), *, negated: bool = False
+) -> Filter:
+    """What a bound expression, or its negation, asks of the column that it refers to as `column`.
+
+    What it asks of others, and what is not known here, is "other": it may be true or not.
+    """
+    kind, children = str(node.get("type")), node.get("children", ())
+    if kind == "OPERATOR_NOT" and len(children) == 1:
+        return asked(children[0], column, fields, negated=not negated)
+    if kind in ("CONJUNCTION_AND", "CONJUNCTION_OR") and children:
+        parts = tuple(asked(child, column, fields, negated=negated) for child in children)
+        every = (kind == "CONJUNCTION_AND") is not negated  # NOT of an AND is an OR of NOTs
+        return Filter("and" if every else "or", fields, children=parts)
+    if kind in _COMPARES and "left" in node and "right" in node:
+        return _compared(node, column, fields, negated=negated)
+    if not children or not _is_column(children[0], column):
+        return OTHER
+    if kind in _NULLS and len(children) == 1:
+        return Filter(_NULLS[kind] if not negated else _NOT_NULLS[kind], fields)
+    values = [_constant_of(child) for child in children[1:]]
+    known = tuple(value for value in values if value is not None)
+    if kind != "COMPARE_IN" or not known or len(known) < len(values):
+        return OTHER
+    if not negated:
+        return Filter("in", fields, "=", known)
+    parts = tuple(Filter("compare", fields, "<>", (value,)) for value in known)
+    return Filter("and", fields, children=parts)
+
+
+def _compared(node: Node, column: int, fields: tuple[int, ...], *, negated: bool) -> Filter:
+    """Of a comparison of the column with a constant, whichever of them stands first."""
+    operator, left, right = _COMPARES[str(node["type"])], node["left"], node["right"]
+    if _is_column(right, column):
+        operator, left, right = _TURNED[operator], right, left
+    constant = _constant_of(right)
+    if constant is None or not _is_column(left, column):
+        return OTHER
+    return Filter("compare", fields, _OPPOSITES[operator] if negated else operator, (constant,))
+
+
+def _is_column(node: Node, column: int) -> bool:
+    """Whether it is a plain reference to the column; DuckDB leaves out an index of 0."""
+    return node.get("expression_class") == "BOUND_REF" and int(node.get("index", 0)) == column
+
+
+def _constant_of(node: Node) -> Value | None:
+    known = node.get("expression_class") == "BOUND_CONSTANT"
+    return _constant(node.get("value", {})) if known else None
+
+
+def certain(filter_: Filter) -> Filter | None:
+    """The part of a filter that alone can rule rows out; None where nothing can."""
+    parts = [certain(child) for child in filter_.children]
+    known = tuple(part for part in parts if part is not None)
+    if filter_.kind in ("and", "or"):
+        enough = known if filter_.kind == "and" else len(known) == len(parts)
+        return filter_._replace(children=known) if enough else None
+    return None if filter_.kind == "other" else filter_
 
 
 def _constant(node: Node) -> Value | None:
@@ -129,6 +184,8 @@ Lookup = Callable[[tuple[int, ...]], Bounds | None]
 
 def judge(filter_: Filter, bounds_of: Lookup) -> Pass:
     """How many rows pass, by the bounds that `bounds_of` gives for a path of struct fields."""
+    if filter_.kind == "expression":
+        return judge(filter_.children[0], bounds_of)
     if filter_.kind == "and":
         return _both([judge(child, bounds_of) for child in filter_.children])
     if filter_.kind == "or":
@@ -204,10 +261,8 @@ def may_skip(filter_: Filter, bounds_of: Lookup) -> bool:
     """Whether DuckDB may know bounds that are not known here, and skip a row group by them."""
     if filter_.kind in ("and", "or"):
         return any(may_skip(child, bounds_of) for child in filter_.children)
-    if filter_.kind == "other":
+    if filter_.kind in ("other", "expression"):
         return filter_.pruning
-    if filter_.operator == "expression":
-        return False
     bounds = bounds_of(filter_.fields)
     return bounds is None or (bounds.low is None and not bounds.all_null)
 
@@ -221,7 +276,7 @@ def _skips(filter_: Filter, bounds_of: Lookup, *, nested: bool) -> bool:
             _skips(child, bounds_of, nested=True) for child in filter_.children
         )
     bounds = bounds_of(filter_.fields)
-    if bounds is None or filter_.kind == "other" or filter_.operator == "expression":
+    if bounds is None or filter_.kind in ("other", "expression"):
         return False
     if filter_.kind in ("null", "not null"):
         return _null(filter_.kind == "null", bounds) is Pass.NONE

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lakeq._packed_files import PackedFiles, kept
-from lakeq.planner.filters import Filter, Pass, duckdb_reads, judge, may_skip, parse
+from lakeq.planner.filters import (
+    Filter,
+    Pass,
+    asked,
+    certain,
+    duckdb_reads,
+    judge,
+    may_skip,
+    parse,
+)
 from lakeq.planner.reads import (
     NOTHING,
     Cost,
@@ -19,7 +28,7 @@ from lakeq.planner.reads import (
     span,
     whole_group,
 )
-from lakeq.planner.tree import Column, Scan
+from lakeq.planner.tree import NO_COLUMN, Column, Scan
 from lakeq.snapshot import Bounds, DataFile, Footer, Leaf, TableSnapshot
 
 Fields = tuple[int, ...]
@@ -65,6 +74,7 @@ class Scanner:
         self.scan = scan
         self.table = table
         self.filters = {number: parse(node) for number, node in scan.filters.items()}
+        self.above = _above(scan)
         self.testing = [n for n, f in self.filters.items() if not f.optional]
         self._layouts: dict[tuple[Leaf, ...], _Layout] = {}
         self._by_partition: dict[tuple[tuple[str, str | None], ...], bool] = {}
@@ -82,7 +92,7 @@ class Scanner:
 
     def survivors(self) -> Sequence[DataFile]:
         """The files that may hold a row that passes, by partition values and bounds."""
-        if not self.filters:
+        if not self.filters and not self.above:
             return self.table.files
         numbers = [n for n, file in enumerate(self.table.files) if self._survives(file)]
         return kept(self.table.files, numbers)
@@ -101,7 +111,7 @@ class Scanner:
     def partition_survives(self, partition: tuple[tuple[str, str | None], ...]) -> bool:
         """Whether files of a partition may hold a row that passes."""
         values = dict(partition)
-        for number, filter_ in self.filters.items():
+        for number, filter_ in (*self.filters.items(), *self.above):
             column = self.table.columns[number]
             if column.name not in values or column.duckdb_type != "VARCHAR":
                 continue
@@ -114,7 +124,7 @@ class Scanner:
     def _may_match(self, footer_: Footer, group: int) -> bool:
         return not any(
             judge(filter_, self._lookup(footer_, group, number)) is Pass.NONE
-            for number, filter_ in self.filters.items()
+            for number, filter_ in (*self.filters.items(), *self.above)
         )
 
     def _lookup(
@@ -171,7 +181,7 @@ class Scanner:
         """The leaf of each filter's value: only of columns and struct fields that are no lists."""
         by_path = {leaf.path: index for index, leaf in enumerate(leaves)}
         places = {}
-        for number, filter_ in self.filters.items():
+        for number, filter_ in (*self.filters.items(), *self.above):
             column = self.table.columns[number]
             for fields in _fields_of(filter_):
                 path = struct_path(column.name, column.duckdb_type, fields)
@@ -196,7 +206,7 @@ class Scanner:
                 found.first = cost
             groups = [n for n in range(len(file.footer.rows)) if self._is_read(file.footer, n)]
             ranges = self._add(found, file, groups, cost)
-            if groups or file.path in alive:
+            if file.path in alive:
                 found.athena += athena_file(file.size_bytes, file.footer.size_bytes, ranges)
         found.cost += opened
         if self.scan.late or self.scan.repeated:
@@ -222,11 +232,11 @@ class Scanner:
                 found.first = least
             found.groups += 1
             found.cost += cost
-            start = number * layout.width
+            start, wanted = number * layout.width, self._may_match(file.footer, number)
             for index, _ in layout.wanted:
                 length = file.footer.lengths[start + index]
                 found.columns[file.footer.leaves[index].column] += length
-                if index in layout.asked:
+                if index in layout.asked and wanted:
                     ranges.append((file.footer.offsets[start + index], length))
         return ranges
 
@@ -304,6 +314,17 @@ def more(cost: Cost, scan: Scan, files: Sequence[DataFile]) -> Cost:
         size = sum(file.size_bytes for file in files)
         return Cost(Interval(low, 2 * size), Interval(least, 2 * most))
     return Cost(Interval(low, 2 * high), Interval(least, 2 * most))
+
+
+def _above(scan: Scan) -> tuple[tuple[int, Filter], ...]:
+    """What the conditions above a scan ask of single columns, by the columns' numbers."""
+    found = []
+    for node in scan.above:
+        for place, number in enumerate(scan.outputs):
+            filter_ = certain(asked(node, place)) if 0 <= number < NO_COLUMN else None
+            if filter_ is not None:
+                found.append((number, filter_))
+    return tuple(found)
 
 
 def _only(bounds: Bounds) -> Callable[[Fields], Bounds | None]:

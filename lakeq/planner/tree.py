@@ -47,6 +47,8 @@ class Scan:
     `dynamic` ones may get further filters while the query runs. Of `limited` ones a LIMIT, or the
     reader, may leave rows unread; `rows` of them, no matter which, are all that a LIMIT can use.
     Those that are not `sure` are a guess where there is no plan, and may be several in truth.
+    `above` are conditions that DuckDB tests of all rows after the scan; they refer to columns by
+    their place in `outputs`, which has the columns' numbers.
     """
 
     table: str
@@ -58,6 +60,8 @@ class Scan:
     limited: bool = False
     rows: int | None = None
     sure: bool = True
+    above: tuple[Node, ...] = ()
+    outputs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,7 @@ class _Above:
     dynamic: bool = False
     limited: bool = False
     rows: int | None = None
+    conditions: tuple[Node, ...] = ()  # of a filter directly above
 
 
 class _Walk:
@@ -156,6 +161,7 @@ class _Walk:
             dynamic=above.dynamic or joins or kind in STOPPING,
             limited=kind == "LOGICAL_LIMIT" or (above.limited and (joins or kind in STREAMING)),
             rows=_rows(node, above),
+            conditions=tuple(node.get("expressions", ())) if kind == "LOGICAL_FILTER" else (),
         )
         if kind == "LOGICAL_RECURSIVE_CTE":
             start = self.visit(children[0], below)
@@ -174,11 +180,15 @@ class _Walk:
             for entry in node.get("table_filters", {}).get("filters", ())
         }
         sampled = bool(node.get("extra_info", {}).get("sample_options"))
-        columns = tuple(_columns(node.get("column_indexes", ())))
+        indexes = node.get("column_indexes", ())
+        columns = tuple(_columns(indexes))
+        given = node.get("projection_ids") or range(len(indexes))
+        outputs = tuple(_whole(indexes[place]) for place in given)
         table = f"{data['schema']}.{data['table']}"
         rows = None if filters or sampled or above.repeated else above.rows
         flags = (above.repeated, above.late, above.dynamic, above.limited, rows)
-        self.scans.append(Scan(table, columns, filters, *flags))
+        found = Scan(table, columns, filters, *flags, above=above.conditions, outputs=outputs)
+        self.scans.append(found)
         return NOTHING if sampled else Floor("scan", scan=len(self.scans) - 1)
 
 
@@ -219,6 +229,11 @@ def _columns(indexes: Iterable[Node]) -> Iterable[Column]:
     for entry in indexes:
         if entry["index"] < NO_COLUMN:
             yield Column(entry["index"], tuple(_fields(entry.get("child_indexes", ()))))
+
+
+def _whole(entry: Node) -> int:
+    """The number of a column that is given whole, -1 of one that is given in part."""
+    return -1 if entry.get("child_indexes") else int(entry["index"])
 
 
 def _fields(children: Sequence[Node]) -> Iterable[tuple[int, ...]]:
@@ -262,7 +277,11 @@ def _of_join(how: str, kind: str, floors: Sequence[Floor]) -> Floor:
 def without_filters(tree: Tree) -> Tree:
     """The tree with filters of unknown value: they prune nothing and may let no row pass."""
     scans = tuple(
-        replace(scan, filters={number: {"filter_type": "UNKNOWN"} for number in scan.filters})
+        replace(
+            scan,
+            filters={number: {"filter_type": "UNKNOWN"} for number in scan.filters},
+            above=(),
+        )
         for scan in tree.scans
     )
     return Tree(scans, NOTHING)

@@ -59,8 +59,7 @@ class Wants:
 
 
 SLICE = {"pos": (20_000_000, 20_100_000)}  # of contig 3
-# DuckDB reads all rows for this and tests them after its scan, where Trino prunes by both ranges.
-OVER = "select max(note) from wide.sites where pos between 10000000 and 10000100 or pos < 50000"
+TWO = (Wants("pos note", {"pos": (None, 49_999)}), Wants("pos note", {"pos": (10**7, 10**7 + 100)}))
 QUERIES: dict[str, tuple[Wants, ...]] = {
     "select sum(a), max(b) from wide.sites": (Wants("a b"),),
     "select max(note) from wide.sites": (Wants("note"),),
@@ -89,7 +88,7 @@ QUERIES: dict[str, tuple[Wants, ...]] = {
     "select max(note), max(name) from wide.sites where pos >= 20000000": (
         Wants("pos note name", {"pos": (20_000_000, None)}),
     ),
-    OVER: (Wants("pos note", {"pos": (None, 49_999)}), Wants("pos note", {"pos": (10**7, 10**7 + 100)})),
+    "select max(note) from wide.sites where pos between 10000000 and 10000100 or pos < 50000": TWO,
     "select max(name), max(note) from wide.sites where pos between 20000000 and 20100000": (
         Wants("pos name note", SLICE),
     ),
@@ -140,6 +139,24 @@ QUERIES: dict[str, tuple[Wants, ...]] = {
         Wants("pos weight", {"contig": ("3", "3")}, "labels"),
     ),
 }  # fmt: skip
+# What DuckDB tests after its scan, in row groups that it has read, and Trino prunes by: by column.
+AFTER_THE_SCAN: dict[str, tuple[Wants, ...]] = {
+    f"select max(note) from wide.sites where {condition}": wants
+    for condition, wants in {
+        "50000 > pos or pos between 10000000 and 10000100": TWO,
+        "pos in (10000000, 10000100) or pos < 50000": TWO,
+        "not (pos not between 10000000 and 10000100 and pos >= 50000)": TWO,
+        "not (pos >= 50000)": TWO[:1],
+        "pos < 50000 and note like 'a%' or pos between 10000000 and 10000100": TWO,
+        "contig = '1' and pos < 50000 or contig = '2' and pos between 10000000 and 10000100": TWO,
+        "(pos < 50000 or a > 0.5) and pos < 60000": (Wants("pos a note", {"pos": (None, 59_999)}),),
+        "(pos < 50000 and a > 0.5) or (pos between 10000000 and 10000100 and b < 0.1)": (
+            Wants("pos a b note", {"pos": (None, 49_999)}),
+            Wants("pos a b note", {"pos": (10**7, 10**7 + 100)}),
+        ),
+        "pos + depth < 50000 or pos < 50000": (Wants("pos depth note"),),
+    }.items()
+}
 
 
 def hexes(chance: np.random.Generator, rows: int, letters: int) -> pa.Array:
