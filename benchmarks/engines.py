@@ -45,6 +45,7 @@ AT_ONCE = 100  # copies in memory
 COPIES = 20  # of the genotypes, and volumes a day, at 1
 SHIFT_BP = 20_000  # the mitochondrial genome has 16,569
 APART = timedelta(minutes=5)
+LONGEST_S = 900  # of one query's process
 CLOCK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 BOX = {"south": 35.0, "north": 35.5, "west": -97.5, "east": -97.0}
@@ -237,12 +238,19 @@ def one(
 
 
 def measured(lake: Lake, where: tuple[str, str, int], query: str, rounds: int, scale: int) -> Any:
-    """What `one` tells, from a process of its own."""
+    """What `one` tells, from a process of its own; or why there is nothing to tell."""
     command = [sys.executable, __file__, "--one", str(lake.settings.lake), *map(str, where), query,
                str(rounds), str(scale)]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=LONGEST_S
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"not done after {LONGEST_S} s"}
     if done.returncode:
-        raise SystemExit(done.stderr[-3000:])
+        lines = done.stderr.strip().splitlines()
+        told = [line for line in lines if line.startswith("lakeq.errors.")] or lines
+        return {"failed": told[-1][:300]}
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -315,6 +323,9 @@ def main() -> None:
                 digests = set()
                 for name, where in engines.items():
                     told = measured(lakes[scale], where, query, arguments.rounds, scale)
+                    if "failed" in told:
+                        print(f"| {query} | {scale} | {name} | {told['failed']} |", flush=True)
+                        continue
                     seconds, cpu, peak, scanned = told["told"]
                     found[query, name, scale] = told["told"]
                     digests.add(told["digest"])

@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lakeq.errors import LakeqError, UsageError, WorkerLost
@@ -75,43 +75,39 @@ class FanOut:
         return made
 
 
+@dataclass
 class _Batch:
     """The units of one commit."""
 
-    def __init__(
-        self,
-        workers: Workers,
-        lake: IcebergLake,
-        storage: Storage,
-        dataset: Dataset,
-        options: ReadOptions,
-        session: Session,
-    ) -> None:
+    workers: Workers
+    lake: IcebergLake
+    storage: Storage
+    dataset: Dataset
+    options: ReadOptions
+    session: Session
+    run_id: str = field(default_factory=lambda: os.urandom(8).hex())
+    places: dict[str, Place] = field(default_factory=dict)
+    lost: int = 0
+
+    @property
+    def folder(self) -> str:
+        """Where all of its workers write, below the folder of each table."""
         from lakeq.lake import places
 
-        self._workers = workers
-        self._lake = lake
-        self._storage = storage
-        self._dataset = dataset
-        self._options = options
-        self._session = session
-        self._run = os.urandom(8).hex()
-        self._run_folder = places.run_folder(self._run)
-        self._places: dict[str, Place] = {}
-        self.lost = 0
+        return places.run_folder(self.run_id)
 
     def check(self, item: Converted) -> None:
         """Refuse what these workers cannot reach, and journal where they will write."""
         uri = item.source.uri
-        if self._workers.only_s3 and not (self._lake.is_on_s3 and uri.startswith("s3://")):
-            what = f"{self._workers.name} reads objects on S3 and writes to a lake on S3 only"
+        if self.workers.only_s3 and not (self.lake.is_on_s3 and uri.startswith("s3://")):
+            what = f"{self.workers.name} reads objects on S3 and writes to a lake on S3 only"
             hint = "make a lake with --warehouse s3://bucket/prefix, or use another --executor"
-            where = uri if self._lake.is_on_s3 else "the lake's files are on this machine's disk"
+            where = uri if self.lake.is_on_s3 else "the lake's files are on this machine's disk"
             raise UsageError(what, where, hint)
         for name, table in item.tables.items():
-            if name not in self._places:
-                self._places[name] = self._lake.place_of(table)
-                self._session.record(self._places[name].folder(self._run_folder))
+            if name not in self.places:
+                self.places[name] = self.lake.place_of(table)
+                self.session.record(self.places[name].folder(self.folder))
 
     def run(self, tasks: Sequence[_Task], done: Done) -> None:
         """Have all tasks done, each again as often as these workers allow."""
@@ -120,7 +116,7 @@ class _Batch:
             while pending:
                 ready, _ = wait(pending, LOOK_S, FIRST_COMPLETED)
                 if not ready:
-                    self._workers.look()
+                    self.workers.look()
                 for future in ready:
                     task = pending.pop(future)
                     if (answer := self._answer(future, task)) is None:
@@ -137,20 +133,20 @@ class _Batch:
         from lakeq.lake import places
 
         source = task.item.source
-        task.folder = places.part_folder(self._run, task.number, task.attempts)
+        task.folder = places.part_folder(self.run_id, task.number, task.attempts)
         task.attempts += 1
         unit = Unit(
             source=Pinned(source.uri, source.size_bytes, source.version, source.version_id),
             number=task.number,
-            dataset=self._dataset,
-            targets={name: self._places[name] for name in task.item.tables},
+            dataset=self.dataset,
+            targets={name: self.places[name] for name in task.item.tables},
             samples=task.samples,
-            options=self._options,
+            options=self.options,
             folder=task.folder,
-            journal="" if self._lake.is_on_s3 else self._session.journal,
-            s3=self._storage.s3,
+            journal="" if self.lake.is_on_s3 else self.session.journal,
+            s3=self.storage.s3,
         )
-        return self._workers.submit(unit.encoded())
+        return self.workers.submit(unit.encoded())
 
     def _answer(self, future: Future[str], task: _Task) -> Answer | None:
         """What the worker answered; None when it died and the unit is to be done again."""
@@ -162,9 +158,9 @@ class _Batch:
             raise
         except (Exception, CancelledError) as error:
             self.lost += 1
-            if task.attempts < self._workers.attempts:
+            if task.attempts < self.workers.attempts:
                 return None
-            name, count = self._workers.name, task.attempts
+            name, count = self.workers.name, task.attempts
             tried = f"in {count} attempts " if count > 1 else ""
             what = f"no worker of {name} {tried}finished the object: {_told(error)}"
             hint = "give workers more memory, or ingest it by itself without --executor to see why"
@@ -178,18 +174,18 @@ class _Batch:
         if not answer.files.keys() <= item.tables.keys():
             raise WorkerLost("a worker answered for tables nobody asked for", item.source.uri)
         for name, written in answer.files.items():
-            folder = self._places[name].folder(task.folder)
-            item.files[name] = self._lake.take({folder: written}, item.source.uri)
+            folder = self.places[name].folder(task.folder)
+            item.files[name] = self.lake.take({folder: written}, item.source.uri)
         item.count()
         item.aside = parts.unpacked(answer.aside)
-        self._storage.tally.add(answer.raw)
-        self._lake.tally.add(answer.made)
+        self.storage.tally.add(answer.raw)
+        self.lake.tally.add(answer.made)
         done(item, answer.notes)
 
     def clear(self, keep: set[str]) -> None:
         """Delete what attempts that came to nothing left."""
-        for place in self._places.values():
-            self._lake.clear(place.folder(self._run_folder), keep)
+        for place in self.places.values():
+            self.lake.clear(place.folder(self.folder), keep)
 
 
 def _told(error: BaseException) -> str:

@@ -19,6 +19,10 @@ _MISSING = re.compile(r"\b(NoSuchBucket|NoSuchKey|PATH_NOT_FOUND)\b|not found in
 _UNREACHABLE = re.compile(
     r"failed to connect|Connection refused|StatusCode\.UNAVAILABLE|DNS resolution|Socket closed"
 )
+_LOST = re.compile(
+    r"Connection refused|h2 protocol error|transport error|[Cc]onnection (reset|closed)"
+    r"|[Bb]roken pipe|error reading a body|stream closed|lost worker|heartbeat timeout"
+)
 
 
 class explain:  # noqa: N801  # used as a function: `with explain(where):`
@@ -47,6 +51,10 @@ def named(error: Exception, where: str) -> LakeqError:
     """The error of lakeq that says what `error` says."""
     text = redact.redacted(str(error)).partition("JVM stacktrace:")[0]
     line = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    if type(error).__name__ == "SparkRuntimeException" and _LOST.search(text):
+        # Sail tells the innermost cause only, which is the same for a worker and for S3.
+        what = f"Spark lost a worker, or its storage, while the query ran: {line}"
+        return StorageUnavailable(what, where, "run it again; the cluster's log says which and why")
     if _UNREACHABLE.search(text):
         hint = 'is it running, and the address right? spark.remote = "sc://host:15002"'
         return StorageUnavailable("the Spark server does not answer", where, hint)

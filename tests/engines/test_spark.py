@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,56 +21,27 @@ from lakeq.errors import (
     AccessDenied,
     LakeqError,
     LimitPassed,
-    NotFound,
     QueryFailed,
     QueryRefused,
     StorageUnavailable,
     UsageError,
 )
 from tests.attacks.ordinary import QUERIES as ORDINARY
-from tests.engines.portable import QUERIES, REFUSED, ROWS, examples
-from tests.engines.tables import PARAMETERS, REAL
-from tests.support.agree import agree, ordered
-from tests.support.s3 import S3
+from tests.engines.portable import REFUSED, ROWS
+from tests.engines.spark_suite import ALONE, AgreesWithDuckDB
+from tests.support.agree import agree
+from tests.support.s3 import S3, signed
 
 if TYPE_CHECKING:
     from examples.make_cohort import MadeCohort
 
-# What DuckDB alone can do, of the ordinary queries.
-_ALONE = """
-histogram mode list_by_group asof_join positional_join lateral recursive_cte pivot
-pivot_in_from unpivot unnest_from list_reduce list_comprehension map json concat_format
-date_functions time_zones columns sample generate_series collate describe summarize
-"""
-ALONE = frozenset(_ALONE.split())
 
+class TestSail(AgreesWithDuckDB):
+    """The shared suite on a Sail of lakeq's own."""
 
-@pytest.mark.parametrize("sql", examples(), ids=lambda sql: sql[:24])
-def test_every_portable_function_gives_what_duckdb_gives(tables: Lake, sql: str) -> None:
-    agree(tables, "spark", sql, ordered=ordered(sql))
-
-
-@pytest.mark.parametrize("sql", QUERIES, ids=[f"{n}-{q[:30]}" for n, q in enumerate(QUERIES)])
-def test_portable_queries_agree_row_by_row(tables: Lake, sql: str) -> None:
-    agree(tables, "spark", sql, ordered=ordered(sql))
-
-
-@pytest.mark.parametrize(
-    "query", [q for q in ORDINARY if q.name not in ALONE], ids=lambda q: q.name
-)
-def test_ordinary_queries_agree(tables: Lake, query: Any) -> None:
-    if "info_ac" in query.sql and not REAL:
-        pytest.skip("made cohorts have no INFO/AC")
-    agree(tables, "spark", query.sql, query.parameters, ordered=ordered(query.sql))
-
-
-@pytest.mark.parametrize("name", [query.name for query in lakeq.connect().queries()])
-def test_every_named_query_agrees(tables: Lake, name: str) -> None:
-    try:
-        tables.sql(f"@{name}", PARAMETERS.get(name, {})).close()
-    except (NotFound, UsageError) as error:  # of tables that this lake has not
-        pytest.skip(error.what)
-    agree(tables, "spark", f"@{name}", PARAMETERS.get(name, {}), ordered=True)
+    @pytest.fixture
+    def spark(self, tables: Lake) -> Lake:
+        return tables
 
 
 @pytest.mark.parametrize("name", sorted(ALONE - {"pivot", "unpivot", "describe", "summarize"}))
@@ -137,13 +108,7 @@ def test_columns_are_matched_by_field_id(tmp_path: Path) -> None:
 def test_a_query_over_s3_agrees(
     tables: Lake, s3: S3, tmp_path: Path, aws_credentials: None, made_cohort: MadeCohort
 ) -> None:
-    bucket = s3.bucket()
-    lake = lakeq.connect(
-        tmp_path / "lake",
-        warehouse=f"s3://{bucket}/warehouse",
-        s3_endpoint_url=s3.endpoint_url,
-        s3_anon=False,
-    )
+    lake = lakeq.connect(tmp_path / "lake", **signed(s3, warehouse=True))
     lake.ingest("thousand_genomes", [made_cohort.vcf], panel=made_cohort.panel)
     lake.ingest("clinvar.grch37", [made_cohort.clinvar])
     assert agree(lake, "spark", "@allele_frequency_clinvar", ordered=True) > 0
@@ -183,14 +148,7 @@ def test_a_server_killed_in_the_middle_is_one_clear_error_and_the_next_query_run
 def test_a_server_killed_over_s3_is_one_clear_error_and_the_next_query_runs(
     mode: str, s3: S3, tmp_path: Path, aws_credentials: None, made_cohort: MadeCohort
 ) -> None:
-    bucket = s3.bucket()
-    lake = lakeq.connect(
-        tmp_path / "lake",
-        warehouse=f"s3://{bucket}/warehouse",
-        s3_endpoint_url=s3.endpoint_url,
-        s3_anon=False,
-        spark_remote=mode,
-    )
+    lake = lakeq.connect(tmp_path / "lake", **signed(s3, warehouse=True), spark_remote=mode)
     lake.ingest("thousand_genomes.variants", [made_cohort.vcf], panel=made_cohort.panel)
     short = "select count(*) from thousand_genomes.variants"
     assert agree(lake, "spark", short, ordered=True) == 1

@@ -12,7 +12,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,13 +44,11 @@ def why_not() -> str:
 
 
 @contextmanager
-def jvm_server(folder: Path, *conf: str) -> Iterator[str]:
+def jvm_server(folder: Path, *conf: str, master: str = "local[2]") -> Iterator[str]:
     """A Spark Connect server; yields its address."""
     home = spark_home()
     assert home is not None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     options = (
         f"spark.connect.grpc.binding.port={port}",
         "spark.connect.grpc.binding.address=127.0.0.1",
@@ -60,26 +59,82 @@ def jvm_server(folder: Path, *conf: str) -> Iterator[str]:
         f"spark.local.dir={folder}",
         *conf,
     )
-    command = ["bash", str(home / "bin" / "spark-submit"), "--class", MAIN, "--master", "local[2]"]
+    command = [str(home / "bin" / "spark-submit"), "--class", MAIN, "--master", master]
     command += ["--driver-memory", "2g"]
     command += [part for option in options for part in ("--conf", option)]
-    log = (folder / "spark.log").open("wb")
+    with _started([*command, "spark-internal"], folder, folder / "spark.log", port):
+        yield f"sc://127.0.0.1:{port}"
+
+
+@dataclass(frozen=True)
+class JvmWorker:
+    """A worker of a standalone cluster: a process, whose executors are its children."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def tasks(self) -> int:
+        """How many tasks its executors have begun."""
+        logs = self.folder.glob("app-*/*/stderr")
+        return sum(log.read_text().count("Running task") for log in logs)
+
+    def kill(self) -> None:
+        """End it and its executors at once."""
+        os.killpg(self.process.pid, 9)
+
+
+@contextmanager
+def jvm_cluster(folder: Path, count: int = 2) -> Iterator[tuple[str, list[JvmWorker]]]:
+    """A standalone cluster: a master, workers and a Connect server, each a process of its own."""
+    home = spark_home()
+    assert home is not None
+    port, start = _free_port(), [str(home / "bin" / "spark-class")]
+    master = [*start, "org.apache.spark.deploy.master.Master", "--host", "127.0.0.1"]
+    master += ["--port", str(port), "--webui-port", "0"]
+    with ExitStack() as stack:
+        stack.enter_context(_started(master, folder, folder / "master.log", port))
+        workers = []
+        for number in range(count):
+            work = folder / f"work-{number}"
+            command = [*start, "org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1"]
+            command += ["--cores", "1", "--memory", "1g", "--work-dir", str(work)]
+            command += ["--webui-port", "0", f"spark://127.0.0.1:{port}"]
+            log = folder / f"worker-{number}.log"
+            workers.append(JvmWorker(stack.enter_context(_started(command, folder, log)), work))
+        one_core = ("spark.executor.memory=512m", "spark.sql.shuffle.partitions=8")
+        address = f"spark://127.0.0.1:{port}"
+        yield stack.enter_context(jvm_server(folder, *one_core, master=address)), workers
+
+
+@contextmanager
+def _started(
+    command: list[str], folder: Path, log: Path, port: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of Spark in a group of its own, waited for until it listens at `port`."""
+    home = spark_home()
     environ = {**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", "TZ": "UTC"}
-    process = subprocess.Popen(
-        [*command, "spark-internal"], env=environ, cwd=folder, stdout=log, stderr=log,
-        start_new_session=True,
-    )  # fmt: skip
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            ["bash", *command], env=environ, cwd=folder, stdout=out, stderr=out,
+            start_new_session=True,
+        )  # fmt: skip
     try:
         until = time.monotonic() + START_S
-        while not _listens(port):
+        while port is not None and not _listens(port):
             if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError((folder / "spark.log").read_text()[-2000:])
+                raise RuntimeError(log.read_text()[-2000:])
             time.sleep(0.5)
-        yield f"sc://127.0.0.1:{port}"
+        yield process
     finally:
-        os.killpg(process.pid, 9)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
         process.wait()
-        log.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

@@ -41,6 +41,12 @@ class S3:
         return sorted(item["Key"] for page in pages for item in page.get("Contents", ()))
 
 
+def signed(s3: S3, *, warehouse: bool = False) -> dict[str, Any]:
+    """What `lakeq.connect` takes to sign requests to `s3`; with a `warehouse` of its own there."""
+    reached: dict[str, Any] = {"s3_endpoint_url": s3.endpoint_url, "s3_anon": False}
+    return reached | ({"warehouse": f"s3://{s3.bucket()}/warehouse"} if warehouse else {})
+
+
 @contextmanager
 def moto_server() -> Iterator[S3]:
     """Start moto on a free port of the loopback; stopped at the end of the block."""

@@ -7,6 +7,7 @@ books: which unit is to be done again, what is committed, what is swept.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from types import TracebackType
@@ -26,7 +27,7 @@ _FUNCTION = re.compile(r":(?P<function>[A-Za-z0-9_:.$-]+?)(?::(?P<count>[1-9][0-
 _ADDRESS = re.compile(r"://(?P<address>[A-Za-z0-9_.\-\[\]:]+:[0-9]{1,5})/?\Z")
 
 
-class Workers:
+class Workers(ABC):
     """Workers of one kind, between `begin` and `end`.
 
     A unit whose future fails is given to them again, up to `attempts` times in all. `repeat` says
@@ -38,17 +39,17 @@ class Workers:
     repeat = False
     only_s3 = False
 
-    def begin(self) -> None:
-        """Make ready."""
-
-    def end(self, *, failed: bool) -> None:
-        """End all work, also what is not answered yet; `failed` says that there may be some."""
-
+    @abstractmethod
     def submit(self, unit: str) -> Future[str]:
         """The answer to `unit`; the future fails when its worker does."""
-        raise NotImplementedError
 
-    def look(self) -> None:
+    def begin(self) -> None:  # noqa: B027  # most kinds, not all, have something to do here
+        """Make ready."""
+
+    def end(self, *, failed: bool) -> None:  # noqa: B027  # likewise
+        """End all work, also what is not answered yet; `failed` says that there may be some."""
+
+    def look(self) -> None:  # noqa: B027  # likewise
         """Raise `WorkerLost` when no worker is there, nor will be."""
 
     def __enter__(self) -> Self:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,28 +30,11 @@ from tests.lake_formats import new_file, positions, put, sites
 from tests.lake_formats.tally import CARRIERS, SITES
 from tests.support.athena import error
 from tests.support.data import ROOT
-from tests.support.glue import client, glue_lake, options, strict_moto, variables
+from tests.support.glue import client, glue_lake, options, variables
 from tests.support.glue_writer import carried, commit
-from tests.support.s3 import S3, moto_server
+from tests.support.s3 import S3
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    """moto with the checks that stock moto lacks."""
-    with strict_moto(), moto_server() as server:
-        yield server
-
-
-@pytest.fixture
-def root(s3: S3) -> str:
-    return f"s3://{s3.bucket()}/lake"
-
-
-@pytest.fixture
-def prefix(root: str) -> str:
-    return root.split("/")[2].replace("-", "_") + "_"
 
 
 @pytest.fixture

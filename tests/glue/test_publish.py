@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,17 +19,11 @@ from lakeq.errors import BadLake, NotFound, UsageError
 from lakeq.snapshot import DataFile
 from tests.support.athena import FakeAthena
 from tests.support.data import ROOT
-from tests.support.glue import client, options, strict_moto, variables
-from tests.support.s3 import S3, moto_server
+from tests.support.glue import client, options, variables
+from tests.support.s3 import S3
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
 TABLES = ("thousand_genomes.variants", "thousand_genomes.samples", "clinvar.grch37")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    with strict_moto(), moto_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +34,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, made_cohort: MadeCohort) -> P
     lake.ingest("thousand_genomes", [made_cohort.vcf], tables=["variants", "samples"])
     lake.ingest("clinvar.grch37", [made_cohort.clinvar])
     return folder
-
-
-@pytest.fixture
-def root(s3: S3) -> str:
-    return f"s3://{s3.bucket()}/lake"
-
-
-@pytest.fixture
-def prefix(root: str) -> str:
-    return root.split("/")[2].replace("-", "_") + "_"
 
 
 @pytest.fixture
