@@ -141,17 +141,15 @@ def test_upkeep_of_a_lake_on_s3_is_set_aside_and_entered_with_what_it_read_and_w
     calls = {
         "verify": lambda lake: lake.verify("thousand_genomes"),
         "refresh": lambda lake: lake.refresh(table, force=True),
-        "maintain": lambda lake: lake.maintain(["clinvar.grch37"]),
     }
     for name, call in calls.items():
         with counting_proxy(s3.endpoint_url) as proxy:
             poor = on_s3(tmp_path, proxy.url, bucket, budget=[{"usd": "0.01"}], prices=COSTLY)
             known = len(lines(tmp_path / "lake" / "ledger.db"))
-            if name != "maintain" or _compacts(poor):
-                with pytest.raises(BudgetRefused, match=r"this would cost up to .* of \$0.01"):
-                    call(poor)
-                parquet = [r for r in proxy.requests if r.path.endswith(".parquet")]
-                assert {r.method for r in parquet} <= {"HEAD"}, name
+            with pytest.raises(BudgetRefused, match=r"this would cost up to .* of \$0.01"):
+                call(poor)
+            parquet = [r for r in proxy.requests if r.path.endswith(".parquet")]
+            assert {r.method for r in parquet} <= {"HEAD"}, name
         after = lines(tmp_path / "lake" / "ledger.db")[known:]
         assert {line["outcome"] for line in after} <= {"refused", "failed", "cancelled"}
     with counting_proxy(s3.endpoint_url) as proxy:
@@ -169,5 +167,36 @@ def test_upkeep_of_a_lake_on_s3_is_set_aside_and_entered_with_what_it_read_and_w
     check(tmp_path / "lake" / "ledger.db")
 
 
-def _compacts(lake: Lake) -> bool:
-    return any(table.compacted for table in lake.maintain(["clinvar.grch37"], dry_run=True).tables)
+@pytest.mark.usefixtures("aws_credentials")
+def test_an_upkeep_that_a_budget_lacks_reads_and_writes_no_data_file(
+    tmp_path: Path, made_cohort: MadeCohort, s3: S3
+) -> None:
+    """And one that it holds is entered with what it set aside at the least."""
+    bucket, twin = s3.bucket(), tmp_path / "twin.vcf.gz"
+    twin.write_bytes(made_cohort.vcf.read_bytes())
+    sources = [made_cohort.vcf, twin]
+    name = "thousand_genomes.variants"
+    on_s3(tmp_path, s3.endpoint_url, bucket).ingest(
+        "thousand_genomes", sources, tables=["variants"], panel=made_cohort.panel
+    )
+    kept, known = sorted(s3.keys(bucket)), len(lines(tmp_path / "lake" / "ledger.db"))
+    with counting_proxy(s3.endpoint_url) as proxy:
+        poor = on_s3(tmp_path, proxy.url, bucket, budget=[{"usd": "0.01"}], prices=COSTLY)
+        with pytest.raises(BudgetRefused, match=r"this would cost up to .* of \$0.01"):
+            poor.maintain([name])
+        assert not [r for r in proxy.requests if r.path.endswith(".parquet")]
+        assert not [r for r in proxy.requests if r.method in PUTS and "list-type" not in r.query]
+    assert sorted(s3.keys(bucket)) == kept
+    refused = lines(tmp_path / "lake" / "ledger.db")[known:]
+    assert refused[0]["outcome"] in ("refused", "failed")
+    assert "egress" not in {line["kind"] for line in refused}
+    known += len(refused)
+    with counting_proxy(s3.endpoint_url) as proxy:
+        rich = on_s3(tmp_path, proxy.url, bucket)
+        (upkept,) = rich.maintain([name]).tables
+        gets, puts = priced(proxy)
+    found = {str(x["kind"]): x for x in lines(tmp_path / "lake" / "ledger.db")[known:]}
+    assert upkept.compacted > 0
+    assert found["request"]["count"] == gets + puts
+    assert found["storage"]["bytes"] == upkept.bytes_after
+    check(tmp_path / "lake" / "ledger.db")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -338,6 +339,51 @@ def test_the_whole_job_runs_on_a_lake_that_glue_names(
     assert lake.verify().sound
     assert lakeq.connect(root, **options(s3, prefix)).sql(sql).rows() == rows
     assert lake.history()[0].kind == "query"
+
+
+@pytest.mark.parametrize("side", ["kept", "lost"])
+@pytest.mark.parametrize("kind", ["metadata", "list", "manifest"])
+def test_lost_metadata_of_a_lake_that_glue_names_is_rebuilt(
+    kind: str,
+    side: str,
+    s3: S3,
+    root: str,
+    prefix: str,
+    made_cohort: MadeCohort,
+    machine: Callable[[str], Machine],
+) -> None:
+    """Here or on a machine that knows nothing of it; another tool reads the same rows again."""
+    name = "clinvar.grch37"
+    lake = lakeq.connect(root, **options(s3, prefix))
+    for _ in range(2):
+        lake.ingest(name, [made_cohort.clinvar])
+    sql = f"select * from {name} order by all"
+    before, snapshots = lake.sql(sql).rows(), lake.snapshots(name)
+    table = foreign(s3, root, prefix).load_table((f"{prefix}clinvar", "grch37"))
+    there = sorted(map(repr, table.scan().to_arrow().to_pylist()))
+    snapshot = table.current_snapshot()
+    lost = {
+        "metadata": table.metadata_location,
+        "list": snapshot.manifest_list,
+        "manifest": snapshot.manifests(table.io)[0].manifest_path,
+    }[kind]
+    bucket, _, at = lost.removeprefix("s3://").partition("/")
+    s3.client.delete_object(Bucket=bucket, Key=at)
+    if side == "lost":
+        shutil.rmtree(lake.settings.lake / "cache")
+        lake = lakeq.connect(root, **options(s3, prefix))
+    report = lake.verify(name)
+    assert lost in {finding.path for finding in report.findings}
+    assert not report.sound
+    assert lake.verify(name, repair=True).sound
+    assert lake.sql(sql).rows() == before
+    if side == "kept" or kind != "metadata":  # else nothing tells of old snapshots
+        assert lake.snapshots(name) == snapshots
+    mended = foreign(s3, root, prefix).load_table((f"{prefix}clinvar", "grch37"))
+    assert sorted(map(repr, mended.scan().to_arrow().to_pylist())) == there
+    assert machine("third").lake().snapshot(name).rows == len(before)
+    lake.ingest(name, [made_cohort.clinvar])  # and it can be written to
+    assert lake.verify(name).sound
 
 
 def test_a_lake_on_s3_without_a_catalog_is_refused_with_both_ways() -> None:

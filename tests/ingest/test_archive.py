@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lakeq.convert import ingest
 from lakeq.convert.select import Selection
+from lakeq.formats import ReadOptions
 from lakeq.ingest import archive as archives
 from lakeq.ingest.allow import AllowList
 from lakeq.ingest.archive import CHANGED, GONE, MISSING, OUTPUT, Archive
@@ -120,6 +122,23 @@ def test_s27_what_notifications_missed_is_found_and_mended(chain: Chain) -> None
     assert chain.rows() == expected(rows)
     again = archive(chain).reconcile(now=later)
     assert again.findings == {}
+
+
+def test_lost_rows_come_back_with_the_options_of_their_ingest(chain: Chain) -> None:
+    """A region of one object was ingested by hand, all of another by notification."""
+    chain.ingester()([chain.put(key(1))])
+    chain.put(key(2))
+    part = ReadOptions(regions=("any:0-1",))
+    uri = f"s3://{chain.bucket}/{key(2)}"
+    ingest(chain.lake, chain.storage(), chain.dataset, [uri], options=part)
+    before = chain.rows()
+    assert len(before) == 3 + 2
+    for file in chain.lake.snapshot("marks.rows").files:
+        Path(file.path).unlink()
+    found = archive(chain).reconcile(now=datetime.now(UTC) + timedelta(days=3))
+    assert set(found.findings.values()) == {OUTPUT}
+    assert found.open == {}
+    assert chain.rows() == before
 
 
 def test_s25_two_versions_of_lakeq_on_one_queue(

@@ -4,7 +4,8 @@
     ktlx-1 3 1
 
 Each row carries the version of its object, so that rows of two versions would show.
-`!fail` as a line is a bad object, `!slow` one that reads its bytes singly.
+`!fail` as a line is a bad object, `!slow` one that reads its bytes singly. A region, such as
+`any:0-1`, limits the numbers.
 """
 
 from __future__ import annotations
@@ -64,5 +65,12 @@ def read(
         if line == "!fail":
             raise BadSource("a line says !fail", f"{source.uri}, line {number + 1}")
         name, version, row = line.split()
+        if context.options.regions and not _within(int(row), context.options.regions):
+            continue
         rows.append({"name": name, "version": int(version), "number": int(row)})
     yield TableBatch("rows", (), pa.RecordBatch.from_pylist(rows, schema))
+
+
+def _within(number: int, regions: tuple[str, ...]) -> bool:
+    spans = [region.partition(":")[2].partition("-") for region in regions]
+    return any(int(low) <= number <= int(high) for low, _, high in spans)
