@@ -220,8 +220,10 @@ class LakeQueries:
             stops=max_rows is not None,
         )
         try:
-            took = tally.requests.since(asked)
-            return ready.advised().planned_with(tally.bytes_read - read, took.gets + took.puts)
+            took, read_bytes = tally.requests.since(asked), tally.bytes_read - read
+            size, requests = ready.virtual.planning if ready.virtual else (0, 0)
+            plan = ready.advised()
+            return plan.planned_with(read_bytes + size, took.gets + took.puts + requests, size)
         finally:
             ready.planner.close()
 

@@ -48,15 +48,15 @@ class Report:
     timings: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
-        """The report as JSON types; dollars become numbers."""
+        """The report as JSON types; dollars keep all their digits (`cost.number`)."""
         names = (name for name in self.__slots__ if name != "snapshots")
         values: dict[str, object] = {name: getattr(self, name) for name in names}
         values["seconds"] = round(self.seconds, 6)
         values["notes"] = list(self.notes)
         values["timings"] = dict(self.timings)
-        numbers = {k: float(v) for k, v in values.items() if isinstance(v, Decimal)}
-        snapshots = dict(self.snapshots)
-        return {**values, **numbers, "snapshots": snapshots, "plan": self.plan.to_dict()}
+        values["snapshots"] = dict(self.snapshots)
+        values["plan"] = self.plan.to_dict()
+        return cost.numbers(values)
 
     def __str__(self) -> str:
         rows = f"{self.rows:,} {'row' if self.rows == 1 else 'rows'}"

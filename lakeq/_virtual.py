@@ -224,10 +224,15 @@ class Virtual:
         """The indexes as the lake holds them, by name."""
         return {snapshot.name: snapshot for snapshot in self.indexes.values()}
 
+    @property
+    def planning(self) -> tuple[int, int]:
+        """Bytes of indexes that were read to choose, and requests to S3 for them."""
+        remote = sum("://" in read.path for read in self.read)
+        return sum(read.length for read in self.read), remote
+
     def settled(self, found: planner.Planned) -> planner.Planned:
         """A plan with what was read of indexes to make it."""
-        size = sum(read.length for read in self.read)
-        remote = sum("://" in read.path for read in self.read)
+        size, remote = self.planning
         plan = replace(
             found.plan,
             low_bytes=found.plan.low_bytes + size,

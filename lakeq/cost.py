@@ -177,6 +177,23 @@ def dollars(amount: Decimal) -> str:
     return f"{whole}.{part[:2]}{part[2:].rstrip('0')}"
 
 
+def number(amount: Decimal) -> float | str:
+    """`amount` as a JSON number that has exactly its digits; as text where no such number is.
+
+    A number of Python's that JSON shows by up to 15 digits is read back as it was.
+
+    >>> number(Decimal("0.00005")), number(Decimal("12345678901234567.89"))
+    (5e-05, '12345678901234567.89')
+    """
+    near = float(amount)
+    return near if Decimal(repr(near)) == amount else f"{amount:f}"
+
+
+def numbers(values: Mapping[str, object]) -> dict[str, object]:
+    """`values` with each `Decimal` as a `number`."""
+    return {k: number(v) if isinstance(v, Decimal) else v for k, v in values.items()}
+
+
 def _exact(amount: Decimal) -> Decimal:
     """Without an exponent of trailing zeros: 0.5, not 0.500000."""
     return amount.normalize() if amount else Decimal(0)

@@ -71,11 +71,11 @@ class Quote:
         return f"{first}; {each}: {last}{more}"
 
     def to_dict(self) -> dict[str, object]:
-        """The quote as JSON types; dollars become numbers."""
+        """The quote as JSON types; dollars keep all their digits (`cost.number`)."""
         values = {name: getattr(self, name) for name in self.__slots__}
         values |= {"saved_usd": self.saved_usd, "pays_back_after": self.pays_back_after}
         values["queries_a_month"] = self.queries_a_month
-        return {k: float(v) if isinstance(v, Decimal) else v for k, v in values.items()}
+        return cost.numbers(values)
 
 
 def queries_for(usd: Decimal, saved_usd: Decimal) -> int | None:

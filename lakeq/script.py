@@ -62,10 +62,10 @@ class Bill:
         return f"{count}: {scanned}, {usd}, {self.seconds:.1f} s"
 
     def to_dict(self) -> dict[str, object]:
-        """The bill as JSON types; dollars become numbers."""
+        """The bill as JSON types; dollars keep all their digits (`cost.number`)."""
         values = {name: getattr(self, name) for name in self.__slots__}
         values["total_usd"] = self.total_usd
-        return {k: float(v) if isinstance(v, Decimal) else v for k, v in values.items()}
+        return cost.numbers(values)
 
 
 class Script:

@@ -115,3 +115,18 @@ def test_dollars_are_written_for_people(amount: str, text: str) -> None:
 @given(st.decimals("0.0000001", "1000", places=7))
 def test_a_sum_is_never_shown_as_nothing(amount: Decimal) -> None:
     assert dollars(amount).strip("$0.,")
+
+
+@given(
+    st.decimals(0, 10**9, places=6) | st.integers(0, 10**14).map(lambda n: Decimal(n) * 9 / 10**11)
+)
+def test_dollars_in_json_keep_their_digits(amount: Decimal) -> None:
+    told = json.dumps(cost.numbers({"usd": amount, "rows": 3}))
+    assert json.loads(told, parse_float=Decimal) == {"usd": amount, "rows": 3}
+    assert isinstance(cost.number(amount), float)
+
+
+@given(st.decimals(0, 10**30, allow_nan=False))
+def test_dollars_that_no_number_of_json_can_hold_are_text(amount: Decimal) -> None:
+    told = cost.number(amount)
+    assert Decimal(told if isinstance(told, str) else repr(told)) == amount

@@ -14,6 +14,7 @@ from lakeq.errors import AccessDenied, BadSource
 from lakeq.formats._landsat_pixels import PixelRows
 from lakeq.formats._landsat_scan import Band
 from lakeq.selection import Part
+from tests.support.counting_proxy import counting_proxy
 from tests.support.data import real_files
 from tests.support.s3 import S3
 from tests.support.scenes import Scene, make_scene
@@ -53,6 +54,28 @@ def test_pixels_on_s3_are_those_on_disk(
     assert plan.exact
     assert result.report.bytes_scanned == plan.high_bytes
     assert result.report.s3_requests == plan.high_requests == 2  # of each band its tiles at once
+
+
+def test_a_plan_says_what_choosing_the_tiles_took(
+    s3: S3, scene: Scene, tmp_path: Path, aws_credentials: None
+) -> None:
+    """The index lies on S3 as well: it is read to plan, and once more by the query."""
+    uri, bucket = uploaded(s3, scene.folder, "made"), s3.bucket()
+    given = {"warehouse": f"s3://{bucket}/lake", "s3_endpoint_url": s3.endpoint_url}
+    lakeq.connect(tmp_path / "lake", **given).ingest("landsat", [uri])
+    with counting_proxy(s3.endpoint_url) as proxy:
+        lake = lakeq.connect(tmp_path / "lake", **{**given, "s3_endpoint_url": proxy.url})
+        plan = lake.plan(QUERY)
+        asked = len(proxy.requests)
+        assert {r.path.partition("/tiles/")[1] for r in proxy.requests} == {"/tiles/"}
+    told = plan.planning
+    assert told is not None
+    assert told.index_bytes == told.bytes > 0
+    assert told.requests == asked > 0
+    assert "of the index that says where pixels lie" in str(plan)
+    result = lakeq.connect(tmp_path / "lake", **given).sql(QUERY)
+    assert len(result.rows()) == 1
+    assert result.report.bytes_scanned == plan.high_bytes > told.index_bytes
 
 
 def test_requests_are_under_way_at_the_same_time(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -107,13 +108,18 @@ def _tuples(batch: pa.RecordBatch) -> list[tuple[object, ...]]:
     return list(zip(*batch.to_pydict().values(), strict=True))
 
 
-def test_a_frame_keeps_whole_numbers_whole_and_carries_the_report(ask: Ask) -> None:
+def test_a_frame_keeps_whole_numbers_whole_and_carries_the_report(ask: Ask, tmp_path: Path) -> None:
     result = ask(f"select rs, is_pathogenic from {TABLE} where pos < 4 order by pos")
     frame = result.df()
     assert [str(kind) for kind in frame.dtypes] == ["Int64", "boolean"]
     assert frame["rs"][3] == 2**53 + 3
     assert frame.attrs["lakeq"] == result.report.to_dict()
-    assert json.loads(json.dumps(frame.attrs["lakeq"]))["rows"] == 4
+    told = json.loads(json.dumps(frame.attrs["lakeq"]), parse_float=Decimal)
+    assert told["rows"] == 4
+    assert told["cost_usd"] == result.report.cost_usd > 0
+    assert told["plan"]["high_usd"] == result.plan.high_usd
+    frame.to_parquet(tmp_path / "frame.parquet")  # as JSON in the file
+    assert pd.read_parquet(tmp_path / "frame.parquet").attrs == frame.attrs
 
 
 def test_batches_pass_rows_on_and_then_the_report_is_there(ask: Ask) -> None:

@@ -21,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
+from lakeq import cost
 from lakeq.cli.text import neutral
 from lakeq.engines import ResultColumn, Row
 from lakeq.errors import AccessDenied, NotFound, StorageUnavailable, UsageError
@@ -217,8 +218,7 @@ def _number(value: Decimal) -> object:
         return None
     if value == value.to_integral_value():
         return int(value)
-    near = float(value)
-    return near if Decimal(repr(near)) == value else str(value)
+    return cost.number(value)
 
 
 # Writers

@@ -59,20 +59,26 @@ class Planning(NamedTuple):
     """What the making of a plan itself took: metadata, manifests and footers that were read.
 
     `requests` are those to S3, and `usd` what S3 asks for them. All are 0 where the lake's own
-    copy of them was current.
+    copy of them was current. `index_bytes` of the bytes are of indexes that parts of virtual tables
+    were chosen by: the query reads those again.
     """
 
     bytes: int
     requests: int
     usd: Decimal
+    index_bytes: int = 0
 
     def __str__(self) -> str:
         if not self.bytes:
             return "planned from what the lake keeps of its footers: nothing was read for it"
-        asked = f" in {self.requests:,} S3 requests, {cost.dollars(self.usd)}"
-        return f"planned by reading {cost.size(self.bytes)} of metadata and footers" + (
-            asked if self.requests else ""
-        )
+        parts = [
+            (self.bytes - self.index_bytes, "of metadata and footers"),
+            (self.index_bytes, "of the index that says where pixels lie (the query reads it too)"),
+        ]
+        told = " and ".join(f"{cost.size(size)} {what}" for size, what in parts if size)
+        noun = "request" if self.requests == 1 else "requests"
+        asked = f", in {self.requests:,} S3 {noun}, {cost.dollars(self.usd)}"
+        return f"planned by reading {told}{asked if self.requests else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +193,13 @@ class Plan:
         """The place that asks the fewest dollars; of equal ones the faster."""
         return plan_options.cheapest(self)
 
-    def planned_with(self, read_bytes: int, requests: int) -> Plan:
-        """The plan with what the making of it took."""
+    def planned_with(self, read_bytes: int, requests: int, index_bytes: int = 0) -> Plan:
+        """The plan with what the making of it took; see `Planning`."""
         usd = cost.s3_requests_cost_usd(requests, self.prices)
-        return replace(self, planning=Planning(read_bytes, requests, usd))
+        return replace(self, planning=Planning(read_bytes, requests, usd, index_bytes))
 
     def to_dict(self) -> dict[str, object]:
-        """The plan as JSON types; dollars become numbers."""
+        """The plan as JSON types; dollars keep all their digits (`cost.number`)."""
         plain = {
             name: getattr(self, name) for name in self.__slots__ if name not in {"tables", "prices"}
         }
@@ -202,22 +208,18 @@ class Plan:
             **plain,
             "exact": self.exact,
             "prices_date": self.prices.date,
-            **{name: float(getattr(self, name)) for name in dollars},
-            "options": [_numbers(option._asdict()) for option in self.options],
+            **{name: cost.number(getattr(self, name)) for name in dollars},
+            "options": [cost.numbers(option._asdict()) for option in self.options],
             "advice": list(self.advice),
             "virtual": list(self.virtual),
-            "planning": None if self.planning is None else _numbers(self.planning._asdict()),
-            "cheaper": [_numbers(each._asdict()) for each in self.cheaper],
+            "planning": None if self.planning is None else cost.numbers(self.planning._asdict()),
+            "cheaper": [cost.numbers(each._asdict()) for each in self.cheaper],
             "tables": [
                 {name: getattr(table, name) for name in table.__slots__ if name != "columns"}
                 | {"columns": dict(table.columns)}
                 for table in self.tables
             ],
         }
-
-
-def _numbers(values: Mapping[str, object]) -> dict[str, object]:
-    return {k: float(v) if isinstance(v, Decimal) else v for k, v in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
