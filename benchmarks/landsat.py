@@ -148,7 +148,10 @@ def _peak_mb() -> float:
 
 
 def lakeq_query(task: str, place: Place) -> tuple[str, dict[str, object]]:
-    ndvi = "(nir08 - red) * 2.75e-5 / ((nir08 + red) * 2.75e-5 - 0.4)"  # as the peers do
+    # As of reflectances, 2.75e-5 * stored - 0.2 each: the scale cancels, the offset does not.
+    ndvi = (
+        f"(nir08::double - red::double) / (nir08::double + red::double + {2 * ADD / MUL}::double)"
+    )
     valid = "product_id = $product and red > 0 and nir08 > 0"
     given: dict[str, object] = {"product": place.local.name}
     if task == "box":

@@ -11,27 +11,27 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from lakeq import cost, engines, formats, join_sides, limits, planner
+from lakeq import _virtual_sides, cost, engines, formats, join_sides, limits, planner
 from lakeq._query_text import with_values
 from lakeq.engines import Read
 from lakeq.errors import NotFound, QueryFailed
-from lakeq.join_sides import MAX_ROWS, Bound, Side
+from lakeq.join_sides import Side
 from lakeq.occurrences import Occurrence, rewrite
 from lakeq.planner import Chosen
 from lakeq.planner.domains import domain
 from lakeq.planner.filters import parse
 from lakeq.planner.tree import Scan
-from lakeq.selection import ANYTHING, Domain, Domains, Rows, Selection, Wanted
+from lakeq.selection import Domains, Rows, Selection, Spans, Wanted
 from lakeq.snapshot import SnapshotColumn, TableSnapshot
 from lakeq.storage import Storage
 from lakeq.types import to_duckdb
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lakeq.catalog import Table
     from lakeq.config import Settings
 
@@ -130,7 +130,7 @@ class Virtual:
         filters = tuple(_domains(scan, names) for scan in scans) or ({},)
         joined = tuple(self._joined(occurrence)) if scans else ()
         selection = Selection(filters, joined)
-        storage = Storage(self.settings)
+        storage = Storage(self.settings, kept=True)
 
         def pinned(uri: str, size: int, version: str) -> Any:
             self.signed = self.signed or (
@@ -152,7 +152,7 @@ class Virtual:
         rows: Rows = scan(table, wanted)
         return rows
 
-    def _joined(self, occurrence: Occurrence) -> Iterator[tuple[Domains, ...]]:
+    def _joined(self, occurrence: Occurrence) -> Iterator[Spans]:
         """What the tables that a mention is joined with leave its columns, row by row."""
         for side, text in self.sides:
             if side.occurrence != occurrence.name:
@@ -162,7 +162,7 @@ class Virtual:
             except QueryFailed:  # not a query by itself: it speaks of what is around it
                 continue
             if found is not None:
-                yield tuple(_rows_of(side, list(found.values())))
+                yield _virtual_sides.rows_of(side, found)
 
     def _index(self, table: Table) -> Callable[[str], Mapping[str, Any]]:
         snapshot = self.indexes[table.qualified]
@@ -175,16 +175,17 @@ class Virtual:
             text = f"WITH {INDEX} AS (FROM {snapshot.name}) {sql}"
             found = self.evaluate(text, {snapshot.name: snapshot})
             assert found is not None
+            answer = {name: _plain(found[name]) for name in found.column_names}
             if snapshot.size_bytes <= KEPT_INDEX_BYTES:
-                self.answers[key] = found
-            return found
+                self.answers[key] = answer
+            return answer
 
         return ask
 
     def evaluate(
         self, sql: str, tables: Mapping[str, TableSnapshot], most: int | None = None
-    ) -> Mapping[str, Any] | None:
-        """The columns of a query over tables of the lake; lists become arrays.
+    ) -> pa.Table | None:
+        """The rows of a query over tables of the lake.
 
         None where it may read more than `most` bytes, or a parameter has no text in SQL.
         """
@@ -202,13 +203,13 @@ class Virtual:
             if limits.passed(self.settings.limits, planned.plan):
                 limits.refuse(self.settings.limits, planned.plan)
             running = place.run(sql, {}, planned.tables)
-            found = running.reader(1 << 20).read_all()
+            found: pa.Table = running.reader(1 << 20).read_all()
             access = running.access()
             self.read += access.reads
             self.signed = self.signed or access.signed
         finally:
             place.close()
-        return {name: _plain(found[name]) for name in found.column_names}
+        return found
 
     def offer(self, place: engines.Planner) -> None:
         """Give DuckDB the rows under the names of their mentions, and what was read already.
@@ -276,76 +277,18 @@ def _plain(column: Any) -> Any:
     return [whole[start:end] for start, end in pairwise(offsets.tolist())]
 
 
-def _rows_of(side: Side, columns: Sequence[Sequence[Any]]) -> Iterator[Domains]:
-    """The rows of a side as conditions; of very many rows one that holds them all."""
-    numbers = [_numbers(column) for column in columns]
-    if numbers and len(numbers[0]) > MAX_ROWS:
-        rows = [row for row in zip(*numbers, strict=True) if None not in row]
-        if not rows:
-            return
-        found: dict[str, Domain] = {}
-        for bound, values in zip(side.bounds, zip(*rows, strict=True), strict=True):
-            one = _domain(bound, values)
-            found[bound.column] = found.get(bound.column, ANYTHING).both(one)
-        yield found
-        return
-    own: dict[str, list[int]] = {}
-    for place, bound in enumerate(side.bounds):
-        own.setdefault(bound.column, []).append(place)
-    kinds = [[side.bounds[place].kind for place in places] for places in own.values()]
-    keys = [zip(*(numbers[p] for p in places), strict=True) for places in own.values()]
-    # Rows share values, and there may be thousands: each condition is made once.
-    known: list[dict[Any, Domain | None]] = [{} for _ in own]
-    for row in zip(*keys, strict=True):
-        met = []
-        for key, made, kind in zip(row, known, kinds, strict=True):
-            if key not in made:
-                made[key] = _meeting(kind, key)
-            met.append(made[key])
-        if None not in met:
-            yield dict(zip(own, met, strict=True))  # type: ignore[arg-type]  # none is None
-
-
-def _meeting(kinds: Sequence[str], key: Sequence[Any]) -> Domain | None:
-    """What several bounds of one column leave it in a row; None: nothing, or a bound is NULL."""
-    if None in key:
-        return None
-    bounds = list(zip(kinds, key, strict=True))
-    found = Domain(
-        max((value for kind, value in bounds if kind == "low"), default=None),
-        min((value for kind, value in bounds if kind == "high"), default=None),
-    )
-    for kind, value in bounds:
-        if kind == "value":
-            found = found.both(Domain(values=frozenset((value,))))
-    return None if found.empty else found
-
-
-def _domain(bound: Bound, values: Sequence[Any]) -> Domain:
-    if bound.kind == "value":
-        return Domain(values=frozenset(values))
-    return Domain(low=min(values)) if bound.kind == "low" else Domain(high=max(values))
-
-
-def _numbers(column: Sequence[Any]) -> Sequence[Any]:
-    """Values as filters have them; most are that already."""
-    if {type(value) for value in column} <= {int, float, str}:
-        return column
-    return [_number(value) for value in column]
-
-
-def _number(value: Any) -> Any:
-    """A value as filters have it: times in microseconds, dates in days."""
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, datetime):
-        since = value.replace(tzinfo=value.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-        return since // timedelta(microseconds=1)
-    return value if isinstance(value, int | float | str) else None
-
-
 def _domains(scan: Scan, names: Sequence[str]) -> Domains:
     return {names[number]: domain(parse(node)) for number, node in scan.filters.items()}
+
+
+_TEMPLATES: list[Any] = []  # one, once it is asked for
+
+
+def _template(place: engines.Planner) -> Any:
+    """The tree of `select distinct 1`, which is copied, not changed."""
+    if not _TEMPLATES:
+        _TEMPLATES.append(json.loads(place.serialize(TEMPLATE, whole=True)))
+    return _TEMPLATES[0]
 
 
 def find(
@@ -373,7 +316,7 @@ def find(
         hint = f"ingest it: lakeq ingest {dataset} OBJECT…, metadata beside their images"
         raise NotFound(what, "the query", hint) from error
     rewritten = rewrite(place.serialize(sql, whole=True), mine, place.deserialize)
-    template = json.loads(place.serialize(TEMPLATE, whole=True))
+    template = _template(place)
     found = join_sides.sides(rewritten.tree, rewritten.occurrences, template)
     texts = [(side, place.deserialize(json.dumps(side.tree))) for side in found]
     snapshots = {name: held[index] for name, index in indexes.items()}

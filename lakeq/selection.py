@@ -7,7 +7,7 @@ are selected, never fewer: the engine tests each of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -84,21 +84,49 @@ Domains = Mapping[str, Domain]  # by column; one that is not named may have any 
 
 
 @dataclass(frozen=True, slots=True)
+class Spans:
+    """Rows of conditions as arrays: in row n a column lies from `low[column][n]` to `high`.
+
+    Both are included; an end that is open is infinite, and none is NULL. `shared` is what all rows
+    leave of other columns.
+    """
+
+    low: Mapping[str, Any]
+    high: Mapping[str, Any]
+    count: int
+    shared: Domains = field(default_factory=dict)
+
+    def of(self, column: str) -> Domain:
+        """The values of a column that any of the rows leaves, and perhaps some between."""
+        if not self.count:
+            return Domain(values=frozenset())
+        if column in self.shared:
+            return self.shared[column]
+        if column not in self.low:
+            return ANYTHING
+        low, high = float(self.low[column].min()), float(self.high[column].max())
+        return Domain(None if low == -_OPEN else low, None if high == _OPEN else high)
+
+
+_OPEN = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """The rows of one virtual table that a query may need.
 
     A row is wanted when it fits one of `scans`, each the filters of one scan of the table, and in
-    each of `joined` one of the rows, made from what the table is joined with.
+    each of `joined` one of its rows, made from what the table is joined with.
     """
 
     scans: tuple[Domains, ...] = ({},)
-    joined: tuple[tuple[Domains, ...], ...] = ()
+    joined: tuple[Spans, ...] = ()
 
     def of(self, column: str) -> Domain:
         """The values of a column that any wanted row may have."""
         found = _either([scan.get(column, ANYTHING) for scan in self.scans])
         for rows in self.joined:
-            found = found.both(_either([row.get(column, ANYTHING) for row in rows]))
+            found = found.both(rows.of(column))
         return found
 
 
@@ -187,6 +215,10 @@ class Rows(Protocol):
     @property
     def column_bytes(self) -> Mapping[str, int]:
         """What each column takes."""
+        ...
+
+    def begin(self) -> None:
+        """Start what the first reading needs, where it is sure that all is read, once."""
         ...
 
     def batches(self) -> Iterator[pa.RecordBatch]:

@@ -15,14 +15,24 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakMethod
 
-from lakeq.engines import UNLIMITED, Access, Allowance, Read, Reference, ResultColumn, Row
+from lakeq.engines import (
+    UNLIMITED,
+    Access,
+    Allowance,
+    Read,
+    Reference,
+    ResultColumn,
+    Row,
+    _duckdb_spares,
+)
 from lakeq.engines._duckdb_errors import explain, headline, in_arrow
 from lakeq.engines._duckdb_plan import serialized_plan
+from lakeq.engines._duckdb_spares import Database
 from lakeq.engines._duckdb_sql import (
     identifier,
     literal,
@@ -87,42 +97,16 @@ class Engine:
         self.stopped = False  # by ^C
         self.again: WeakMethod[Callable[[], None]] | None = None  # runs the query to its end
 
-    @cached_property
+    @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """The database, in memory, with nothing in it yet."""
-        import duckdb
-
-        try:
-            return duckdb.connect(":memory:", config=self._config())
-        except duckdb.Error as error:
-            where = "the settings memory_limit, threads and temp_dir"
-            raise UsageError(headline(str(error)), where, "lakeq config show --origin") from error
+        return self._database.connection
 
     @cached_property
-    def _spill(self) -> Path:
-        """Where DuckDB may spill; it makes the folder when it first needs it."""
-        folder = self.settings.temp_dir or Path(tempfile.gettempdir())
-        return folder / f"lakeq-spill-{os.getpid()}-{os.urandom(4).hex()}"
-
-    def _spill_limit(self) -> int:
-        """The most bytes that a query may spill."""
-        try:
-            free = shutil.disk_usage(self._spill.parent).free
-        except OSError:  # the folder is made when it is needed
-            return SPILL_LIMIT
-        return min(SPILL_LIMIT, int(free * SPILL_SHARE))
-
-    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
-        config: dict[str, str | bool | int | float | list[str]] = {
-            **CONFIG,
-            "temp_directory": str(self._spill),
-            "max_temp_directory_size": f"{self._spill_limit() // 10**6}MB",
-        }
-        if self.settings.memory_limit:
-            config["memory_limit"] = self.settings.memory_limit
-        if self.settings.threads:
-            config["threads"] = str(self.settings.threads)
-        return config
+    def _database(self) -> Database:
+        settings = self.settings
+        key = settings.temp_dir, settings.memory_limit, settings.threads
+        return _duckdb_spares.spares.take(key, partial(_made, *key))
 
     def serialize(self, sql: str, *, whole: bool = False) -> str:
         """DuckDB's `json_serialize_sql` of `sql`; `whole` has what is null or empty too."""
@@ -169,6 +153,10 @@ class Engine:
             if allowance:
                 self.meter = Meter(allowance, session.interrupt)
                 self.meter.take(sum(read.length for read in self._already))
+            for rows in self._rows.values():
+                if self.meter is not None:
+                    rows.take = self.meter.take
+                rows.begin()
             self._prepare(session, tables)
             if explain:
                 sql, parameters = PLAN_LINES, {"lines": _plan(session, sql, parameters)}
@@ -265,10 +253,14 @@ class Engine:
             rows.close()
         if self.meter is not None:
             self.meter.close()
-        if "connection" in self.__dict__:
-            self.connection.close()
-        if "_spill" in self.__dict__:
-            shutil.rmtree(self._spill, ignore_errors=True)
+        database = self.__dict__.pop("_database", None)
+        if database is None:
+            return
+        if database.spill.exists():  # gone when the query is
+            database.connection.close()
+            shutil.rmtree(database.spill, ignore_errors=True)
+        else:
+            _duckdb_spares.spares.drop(database)
 
     def __del__(self) -> None:
         """DuckDB would wait for its threads for ever when it is dropped while they read."""
@@ -302,8 +294,6 @@ class Engine:
         from lakeq.engines._duckdb_rows import stream_view, streamed
 
         name = f"lakeq_rows_{table.name}"
-        if self.meter is not None:
-            rows.take = self.meter.take
         session.register(name, streamed(rows))
         session.execute(stream_view(table, name, rows.stream_schema.names, rows.constants))
 
@@ -395,6 +385,37 @@ class Engine:
             if "://" not in path and check_data(storage, file, None).problem:
                 return BadLake(error.what, path, error.hint)
         return error
+
+
+def _made(temp_dir: Path | None, memory_limit: str | None, threads: int | None) -> Database:
+    """A new database; it makes the folder where it may spill when it first needs it."""
+    import duckdb
+
+    folder = temp_dir or Path(tempfile.gettempdir())
+    spill = folder / f"lakeq-spill-{os.getpid()}-{os.urandom(4).hex()}"
+    config: dict[str, str | bool | int | float | list[str]] = {
+        **CONFIG,
+        "temp_directory": str(spill),
+        "max_temp_directory_size": f"{_spill_limit(folder) // 10**6}MB",
+    }
+    if memory_limit:
+        config["memory_limit"] = memory_limit
+    if threads:
+        config["threads"] = str(threads)
+    try:
+        return Database(duckdb.connect(":memory:", config=config), spill)
+    except duckdb.Error as error:
+        where = "the settings memory_limit, threads and temp_dir"
+        raise UsageError(headline(str(error)), where, "lakeq config show --origin") from error
+
+
+def _spill_limit(folder: Path) -> int:
+    """The most bytes that a query may spill."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:  # the folder is made when it is needed
+        return SPILL_LIMIT
+    return min(SPILL_LIMIT, int(free * SPILL_SHARE))
 
 
 def _of_part(part: Part) -> Read:

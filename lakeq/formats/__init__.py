@@ -17,6 +17,7 @@ A format module `lakeq.formats.NAME` has
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,12 +167,17 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
+def _is_loaded(name: str) -> bool:
+    """Whether it was found before: looking through the folder takes a millisecond."""
+    return name.isidentifier() and name[0] != "_" and f"{__name__}.{name}" in sys.modules
+
+
 def get(name: str) -> Format:
     """The format module called `name`; raise `UnknownName` with the nearest ones."""
     from importlib import import_module
 
     from lakeq.errors import UnknownName
 
-    if name not in names():
+    if not _is_loaded(name) and name not in names():
         raise UnknownName.among("format", name, names(), "the catalog")
     return cast("Format", import_module(f"lakeq.formats.{name}"))

@@ -90,6 +90,7 @@ class PixelRows:
         self._sources: dict[str, SourceObject] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self._begun: _Pipeline | None = None
 
     @property
     def object_bytes(self) -> int:
@@ -114,9 +115,17 @@ class PixelRows:
         """How many blocks a request fetches."""
         return self._blocks[part]
 
+    def begin(self) -> None:
+        """Start to fetch and decode what the first reading will ask for, if it asks for all."""
+        if self.once and not self._wanted.limited and self._groups and self._begun is None:
+            self._begun = self._pipeline()
+            self._begun.fill()
+
     def close(self) -> None:
         """Stop whatever is being made."""
         self._stopped.set()
+        if self._begun is not None:
+            self._begun.close()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, product by product and block by block, as record batches."""
@@ -181,41 +190,22 @@ class PixelRows:
 
     def _decoded(self) -> Iterator[tuple[int, dict[str, Column]]]:
         """The columns of each unit in order, with its rows."""
-        threads = max(1, self._wanted.threads)
+        pipeline, self._begun = self._begun or self._pipeline(), None
+        try:
+            while (found := pipeline.next()) is not None:
+                yield found
+        finally:
+            pipeline.close()
+
+    def _pipeline(self) -> _Pipeline:
         remote = any(
             "://" in part.path and not part.path.startswith("file:") for part in self.parts
         )
-        readers = ThreadPoolExecutor(REMOTE_READERS if remote else LOCAL_READERS)
-        decoders = ThreadPoolExecutor(threads)
-        waiting = deque(self._groups)
-        ready: deque[tuple[_Fetch, Unit]] = deque()
-        pending: deque[tuple[_Fetch, Future[tuple[int, dict[str, Column]]]]] = deque()
-        ahead = 0
-        most = 0 if self._wanted.limited else AHEAD_BYTES
-        try:
-            while True:
-                while waiting and (ahead < most or not (ready or pending)):
-                    group = _Fetch(waiting[0].units, waiting.popleft().requests)
-                    ahead += group.size
-                    self._fetch(group, readers)
-                    ready.extend((group, unit) for unit in group.units)
-                while ready and len(pending) < 3 * threads:
-                    group, unit = ready.popleft()
-                    pending.append((group, decoders.submit(self._decode, group, unit)))
-                if not pending:
-                    return
-                group, future = pending.popleft()
-                yield future.result()
-                group.left -= 1
-                if not group.left:
-                    ahead -= group.size
-                    most = min(AHEAD_BYTES, most + group.size)
-                    group.answers.clear()
-        finally:
-            decoders.shutdown(wait=False, cancel_futures=True)
-            readers.shutdown(wait=False, cancel_futures=True)
+        readers = REMOTE_READERS if remote else LOCAL_READERS
+        limited = self._wanted.limited
+        return _Pipeline(self, self._groups, readers, max(1, self._wanted.threads), limited=limited)
 
-    def _fetch(self, group: _Fetch, readers: ThreadPoolExecutor) -> None:
+    def fetch(self, group: _Fetch, readers: ThreadPoolExecutor) -> None:
         group.left = len(group.units)
         for band, part, numbers in group.requests:
             future = readers.submit(self._read, band, part)
@@ -242,7 +232,7 @@ class PixelRows:
         self.reads.append(part)
         return data
 
-    def _decode(self, group: _Fetch, unit: Unit) -> tuple[int, dict[str, Column]]:
+    def decode(self, group: _Fetch, unit: Unit) -> tuple[int, dict[str, Column]]:
         """The columns of the wanted pixels of one unit."""
         if self._stopped.is_set():
             raise RuntimeError("stopped")
@@ -311,6 +301,55 @@ class PixelRows:
                     dtype.kind == "i", start - sample, stop - start, into,
                 )  # fmt: skip
         return out
+
+
+class _Pipeline:
+    """One reading of groups: fetched ahead, decoded on threads, given out in order."""
+
+    def __init__(
+        self, rows: PixelRows, groups: Sequence[_Fetch], readers: int, threads: int, *,
+        limited: bool,
+    ) -> None:  # fmt: skip
+        self._rows = rows
+        self._readers = ThreadPoolExecutor(readers)
+        self._decoders = ThreadPoolExecutor(threads)
+        self._waiting = deque(groups)
+        self._ready: deque[tuple[_Fetch, Unit]] = deque()
+        self._pending: deque[tuple[_Fetch, Future[tuple[int, dict[str, Column]]]]] = deque()
+        self._depth = 3 * threads
+        self._ahead = 0
+        self._most = 0 if limited else AHEAD_BYTES
+
+    def fill(self) -> None:
+        """Fetch and decode as far ahead as memory allows."""
+        while self._waiting and (self._ahead < self._most or not (self._ready or self._pending)):
+            planned = self._waiting.popleft()
+            group = _Fetch(planned.units, planned.requests)
+            self._ahead += group.size
+            self._rows.fetch(group, self._readers)
+            self._ready.extend((group, unit) for unit in group.units)
+        while self._ready and len(self._pending) < self._depth:
+            group, unit = self._ready.popleft()
+            self._pending.append((group, self._decoders.submit(self._rows.decode, group, unit)))
+
+    def next(self) -> tuple[int, dict[str, Column]] | None:
+        """The columns of the next unit, with its rows; None after the last."""
+        self.fill()
+        if not self._pending:
+            return None
+        group, future = self._pending.popleft()
+        found = future.result()
+        group.left -= 1
+        if not group.left:
+            self._ahead -= group.size
+            self._most = min(AHEAD_BYTES, self._most + group.size)
+            group.answers.clear()
+        return found
+
+    def close(self) -> None:
+        """Give up what is not done."""
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
 
 def _schema(table: Table, names: Sequence[str]) -> pa.Schema:

@@ -17,7 +17,7 @@ from lakeq import projections
 from lakeq.errors import QueryRefused
 from lakeq.formats._landsat_bands import PAN
 from lakeq.formats._tiff_tiles import Layout
-from lakeq.selection import ANYTHING, Domain, Domains
+from lakeq.selection import ANYTHING, Domain, Domains, Spans
 
 if TYPE_CHECKING:
     from lakeq.selection import Selection, Wanted
@@ -37,6 +37,8 @@ HEADERS = (
     "x_origin", "y_origin", "x_step", "y_step", "x_line_step", "y_sample_step", "scale",
     "add_offset", "quantity", "radsat_bit", "path", "row", "sun_elevation", "collection",
 )  # fmt: skip
+WHOLE = ("acquired", "path", "row", "epsg")  # columns that all pixels of a product share
+PLACED = ("line", "sample", "x", "y", "lon", "lat")
 BLOCKS = ("block_row", "block_column", "byte_offset", "byte_length")
 _DTYPES = {"uint8": "u1", "int8": "i1", "uint16": "u2", "int16": "i2", "int32": "i4"}
 
@@ -256,23 +258,23 @@ def _crossed(one: Rectangles, two: Rectangles) -> Rectangles:
     return np.unique(pairs[kept], axis=0)
 
 
-def _of_rows(facts: Mapping[str, Any], rows: Sequence[Domains]) -> Rectangles:
+def _of_rows(facts: Mapping[str, Any], rows: Sequence[Domains] | Spans) -> Rectangles:
     """One rectangle for each row of conditions that the product can meet."""
-    fitting = [row for row in rows if _fits(facts, row)]
+    spans = _fitting(facts, rows if isinstance(rows, Spans) else _spans(facts, rows))
     lines, samples = int(facts["image_lines"]), int(facts["image_samples"])
-    found = np.empty((len(fitting), 4), np.int64)
+    found = np.empty((spans.count, 4), np.int64)
     found[:] = (0, lines, 0, samples)
-    if not fitting:
+    if not spans.count:
         return found
     for column, at in (("line", 0), ("sample", 2)):
-        low, high = _bounds(fitting, column)
+        low, high = _bounds(spans, column)
         found[:, at] = np.maximum(found[:, at], np.ceil(np.maximum(low, 0)).astype(np.int64))
         most = np.floor(np.minimum(high, lines + samples)).astype(np.int64) + 1
         found[:, at + 1] = np.minimum(found[:, at + 1], most)
     if facts["x_line_step"] == 0 and facts["y_sample_step"] == 0:
-        x, y = _bounds(fitting, "x"), _bounds(fitting, "y")
-        if any("lon" in row or "lat" in row for row in fitting):
-            places = _places(facts, _bounds(fitting, "lon"), _bounds(fitting, "lat"))
+        x, y = _bounds(spans, "x"), _bounds(spans, "y")
+        if "lon" in spans.low or "lat" in spans.low:
+            places = _places(facts, _bounds(spans, "lon"), _bounds(spans, "lat"))
             x = np.maximum(x[0], places[0][0]), np.minimum(x[1], places[0][1])
             y = np.maximum(y[0], places[1][0]), np.minimum(y[1], places[1][1])
         for bounds, origin, step, at in (
@@ -290,21 +292,42 @@ def _of_rows(facts: Mapping[str, Any], rows: Sequence[Domains]) -> Rectangles:
     return np.unique(found[kept], axis=0)
 
 
-def _fits(facts: Mapping[str, Any], row: Domains) -> bool:
-    """Whether a product as a whole can meet conditions."""
-    for name in ("acquired", "path", "row", "epsg"):
-        if name in row and facts[name] is not None and not row[name].holds(facts[name]):
-            return False
-    return True
+def _spans(facts: Mapping[str, Any], rows: Sequence[Domains]) -> Spans:
+    """The rows whose conditions on the product as a whole it can meet, as arrays."""
+    fitting = [
+        row for row in rows
+        if not any(
+            name in row and facts[name] is not None and not row[name].holds(facts[name])
+            for name in WHOLE
+        )
+    ]  # fmt: skip
+    low, high = {}, {}
+    for name in PLACED:
+        if any(name in row for row in fitting):
+            lows = [row.get(name, ANYTHING).least for row in fitting]
+            highs = [row.get(name, ANYTHING).most for row in fitting]
+            low[name] = np.array([-np.inf if each is None else each for each in lows], np.float64)
+            high[name] = np.array([np.inf if each is None else each for each in highs], np.float64)
+    return Spans(low, high, len(fitting))
 
 
-def _bounds(rows: Sequence[Domains], column: str) -> tuple[Any, Any]:
-    lows = [row.get(column, ANYTHING).least for row in rows]
-    highs = [row.get(column, ANYTHING).most for row in rows]
-    return (
-        np.array([-np.inf if low is None else low for low in lows], np.float64),
-        np.array([np.inf if high is None else high for high in highs], np.float64),
-    )
+def _fitting(facts: Mapping[str, Any], spans: Spans) -> Spans:
+    """The rows that a product as a whole can meet."""
+    kept = np.ones(spans.count, bool)
+    for name in set(WHOLE) & set(spans.low):
+        if facts[name] is not None:
+            kept &= (spans.low[name] <= facts[name]) & (facts[name] <= spans.high[name])
+    if kept.all():
+        return spans
+    low = {name: values[kept] for name, values in spans.low.items()}
+    high = {name: values[kept] for name, values in spans.high.items()}
+    return Spans(low, high, int(kept.sum()))
+
+
+def _bounds(spans: Spans, column: str) -> tuple[Any, Any]:
+    if column in spans.low:
+        return spans.low[column], spans.high[column]
+    return np.full(spans.count, -np.inf), np.full(spans.count, np.inf)
 
 
 def _places(

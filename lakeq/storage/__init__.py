@@ -82,11 +82,12 @@ class SourceObject:
 class Storage:
     """All the places that objects are read from, reached as `settings.s3` says.
 
-    `tally` counts the requests to S3.
+    `tally` counts the requests to S3, unless clients are `kept` for others (`storage.kept`).
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, kept: bool = False) -> None:
         self._settings = settings
+        self._kept = kept
         self.tally = Tally()
 
     @property
@@ -101,6 +102,10 @@ class Storage:
 
     @cached_property
     def _buckets(self) -> Buckets:
+        if self._kept:
+            from lakeq.storage import kept
+
+            return kept.buckets(self._settings.s3)
         from lakeq.storage.s3 import Buckets
 
         return Buckets(self._settings.s3, self.tally)

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lakeq.errors import BadLake, BadSource, NotFound, StorageUnavailable
-from lakeq.storage import attempts, exactly
-from lakeq.storage.s3 import Buckets, body_errors, called, payer, split_uri
+from lakeq.storage import attempts, exactly, kept
+from lakeq.storage.s3 import body_errors, called, payer, split_uri
 
 if TYPE_CHECKING:
     from lakeq.catalog import Access
@@ -27,7 +27,6 @@ class Ranges:
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
-        self._buckets: Buckets | None = None
         self._clients: dict[str, tuple[Any, Access]] = {}
         self._etags: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -77,8 +76,7 @@ class Ranges:
     def _client(self, bucket: str) -> tuple[Any, Access]:
         with self._lock:
             if bucket not in self._clients:
-                self._buckets = self._buckets or Buckets(self._settings)
-                self._clients[bucket] = self._buckets.own_client(bucket)
+                self._clients[bucket] = kept.buckets(self._settings).own_client(bucket)
                 self.signed = self.signed or self._clients[bucket][1] != "anonymous"
             return self._clients[bucket]
 
