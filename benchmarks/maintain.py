@@ -164,51 +164,64 @@ def contents(lake: Lake, table: str) -> Any:
         return connection.execute(sql, [paths]).fetchone()
 
 
-def compact(lake: Lake, table: Table) -> dict[str, float]:
-    """In a process of its own, so that its CPU and memory are told apart."""
+def compact(lake: Lake) -> dict[str, float]:
+    """All tables in one run, in a process of its own, so that its CPU and memory are told apart."""
     script = (
         "import sys, lakeq; r = lakeq.connect(sys.argv[1]).maintain(sys.argv[2]); "
         "print([t.compacted for t in r.tables])"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
-    command = [sys.executable, "-c", script, str(lake.settings.lake), table.qualified]
+    command = [sys.executable, "-c", script, str(lake.settings.lake), "nexrad"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"cpu": cpu, "wall": time.perf_counter() - began, "rss": after.ru_maxrss / 1024}
 
 
-def report(lake: Lake, table: Table, centre: tuple[float, float]) -> bool:
-    name = table.name
-    known = lake.table(table.qualified)
-    files, size, groups = known.files, known.size_bytes, _groups(lake, table)
-    first, rows = asked(lake, centre, name, [DISTANCES_KM[2]]), contents(lake, name)
-    took = compact(lake, table)
-    after = lake.table(table.qualified)
-    second = asked(lake, centre, name, DISTANCES_KM)
-    assert contents(lake, name) == rows, "rows are not the same"
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A table as it lies: its files, row groups, bytes and rows, and what queries read of it."""
+
+    files: int
+    groups: int
+    size: int
+    rows: Any
+    read: dict[tuple[str, str], Any]
+
+    @classmethod
+    def of(
+        cls, lake: Lake, table: Table, centre: tuple[float, float], distances: Sequence[int]
+    ) -> Found:
+        """Ask the table; only `gates` and `grid` have places."""
+        name, known = table.name, lake.table(table.qualified)
+        read = asked(lake, centre, name, distances) if name in {"gates", "grid"} else {}
+        rows = contents(lake, name)
+        return cls(known.files, _groups(lake, table), known.size_bytes, rows, read)
+
+
+def report(table: Table, before: Found, after: Found) -> bool:
+    """Print what the files and queries of one table take; whether its limits hold."""
+    assert before.rows == after.rows, "rows are not the same"
+    rows, second = before.rows, after.read
     print(f"\n{table.qualified}: {rows[0]:,} rows\n")
     print("| | files | row groups | MB | bytes a row |\n|---|--:|--:|--:|--:|")
-    for what, parts, number, held in (
-        ("as ingested", files, groups, size),
-        ("compacted", after.files, _groups(lake, table), after.size_bytes),
-    ):
-        print(f"| {what} | {parts} | {number} | {held / 1e6:,.1f} | {held / rows[0]:.2f} |")
-    print(
-        f"\nCompaction: {took['cpu']:.1f} CPU s ({1e6 * took['cpu'] / rows[0]:.2f} s a million "
-        f"rows), {took['wall']:.1f} s, {took['rss']:,.0f} MiB at most\n"
-    )
+    for what, found in (("as ingested", before), ("compacted", after)):
+        size = f"{found.size / 1e6:,.1f} | {found.size / rows[0]:.2f}"
+        print(f"| {what} | {found.files} | {found.groups} | {size} |")
+    if not second:
+        return True
+    print()
     print("| query | rows % | MB before | % | MB after | % | Athena % | aim % |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     good = True
     for (kind, place), (count, later, part, athena) in second.items():
         whole = second["box", place][0] if kind not in {"box", "gauge"} else count
         good = good and part <= LIMITS[kind]
-        read, share = first[kind, place][1:3] if (kind, place) in first else (0, 0)
-        before = f"{read / 1e6:.1f} | {share:.1f}" if read else " | "
+        read, share = before.read.get((kind, place), (0, 0, 0))[1:3]
+        earlier = f"{read / 1e6:.1f} | {share:.1f}" if read else " | "
         print(
-            f"| {kind}, {place} | {100 * whole / rows[0]:.2f} | {before} "
+            f"| {kind}, {place} | {100 * whole / rows[0]:.2f} | {earlier} "
             f"| {later / 1e6:.2f} | {part:.2f} | {athena:.2f} | {LIMITS[kind]:.0f} |"
         )
     return good
@@ -229,9 +242,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         lake = lakeq.connect(Path(folder) / "lake")
         make_day(lake, options.volumes, options.repeat, names)
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        used = f"{own.ru_utime + own.ru_stime:.1f} CPU s, {own.ru_maxrss / 1024:,.0f} MiB at most"
+        print(f"Making and ingesting {options.repeat} volumes: {used}")
         centre = places(lake)
         tables = [lake.catalog.table(f"nexrad.{name}") for name in names]
-        return int(not all(report(lake, table, centre) for table in tables))
+        few = [DISTANCES_KM[2]]
+        before = {t.name: Found.of(lake, t, centre, few) for t in tables}
+        took = compact(lake)
+        cpu, rows = took["cpu"], sum(found.rows[0] for found in before.values())
+        print(
+            f"Compaction of {len(tables)} tables: {cpu:.1f} CPU s ({1e6 * cpu / rows:.2f} s a "
+            f"million rows), {took['wall']:.1f} s, {took['rss']:,.0f} MiB at most"
+        )
+        good = [report(t, before[t.name], Found.of(lake, t, centre, DISTANCES_KM)) for t in tables]
+        return int(not all(good))
 
 
 if __name__ == "__main__":

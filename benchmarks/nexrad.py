@@ -81,6 +81,8 @@ def lakeq_tables(path: Path) -> Work:
 
     for part in ("gates", "grid", "rays", "rows", "summary", "volume"):
         import_module(f"lakeq.formats._nexrad_{part}")
+    for name in ("isal.isal_zlib", "llvmlite.binding", "numpy.ma", "pyarrow.compute"):
+        import_module(name)  # what the first volume of a process imports on its way
 
     def build() -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from decimal import Decimal
 from itertools import combinations, pairwise
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,9 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lakeq
+from lakeq import types
 from lakeq.api import Lake
 from lakeq.catalog import Column, Table
+from lakeq.convert.sink import Sink
 from lakeq.errors import BadCatalog
+from lakeq.formats import TableBatch
 from lakeq.maintain import order
 from tests.support.radar import three_times
 
@@ -186,3 +190,30 @@ def test_rows_on_an_edge_are_in_the_part_behind_it(tenths: int, units: int) -> N
         sql = f"select {CURVE.part_sql()} from rows as t, rows as crowded"
         (found,) = connection.execute(sql).fetchone() or ()
     assert found >> 6 == number % 10_000 * 64 // 10_000
+
+
+def test_codes_of_8_and_of_16_bits_of_one_moment_stand_in_one_row_group(tmp_path: Path) -> None:
+    """A moment may change its bits from cut to cut, and a cut may lack it."""
+    lake = lakeq.connect(tmp_path)
+    table = lake.catalog.dataset("nexrad").tables["rays"]
+    schema = types.arrow_schema(table)
+    lists = {8: [[2, 255], None], 16: [[2, 40_000], []]}
+    with lake._iceberg.session() as session:
+        sink = Sink("memory:rays", {"rays": lake._iceberg.writer(table, session)})
+        for bits, codes in lists.items():
+            kind = pa.list_(pa.field("element", pa.uint8() if bits == 8 else pa.uint16()))
+            columns = [
+                pa.array(codes, kind) if f.name == "zdr" else pa.nulls(2, f.type) for f in schema
+            ]
+            rows = pa.RecordBatch.from_arrays(columns, names=schema.names)
+            sink.write(TableBatch("rays", ("KLOT", "2021-06-25"), rows))
+        sink.close()
+        (file,) = sink.finished["rays"]
+    assert file.metadata.num_row_groups == 1
+    for read in (pq.read_table(file.path)["zdr"].to_pylist(), _zdr(file.path)):
+        assert read == [*lists[8], *lists[16]]
+
+
+def _zdr(path: str) -> list[Any]:
+    with duckdb.connect() as connection:
+        return [row[0] for row in connection.execute(f"select zdr from '{path}'").fetchall()]

@@ -147,10 +147,10 @@ def columns(gates: Gates, sweep_number: int) -> dict[str, pa.Array]:
     made = {
         "range_folded": numbers(gates.folded),
         "time": timestamps(taken(gates.rays["time_ms"] * 1000, ray)),
-        "sweep_number": numbers(np.full(size, sweep_number, np.int32)),
+        "sweep_number": numbers(np.full(size, sweep_number, np.uint16)),
         "ray_number": numbers(ray + np.int32(gates.first_ray)),
         "range_m": numbers(gates.range_m),
-        "gate_spacing_m": numbers(np.full(size, gates.coding.spacing_m, np.int32)),
+        "gate_spacing_m": numbers(np.full(size, gates.coding.spacing_m, np.uint16)),
         "azimuth": numbers(taken(np.ascontiguousarray(gates.rays["azimuth"]), ray)),
         "elevation": numbers(taken(np.ascontiguousarray(gates.rays["elevation"]), ray)),
     }

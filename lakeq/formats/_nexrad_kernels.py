@@ -31,10 +31,13 @@ def with_data(codes: Codes, width: int, least: int, first: int, wide: int, has: 
     """
     new = i64(0)
     for ray in range(codes.size // width):
+        marked = i64(0)  # without a branch, so that many gates are looked at at once
         for gate in range(first, width):
-            if codes[ray * width + gate] >= least and has[ray * wide + gate] == 0:
-                has[ray * wide + gate] = 1
-                new += 1
+            before = has[ray * wide + gate]
+            mark = np.uint8(codes[ray * width + gate] >= least) & np.uint8(before ^ np.uint8(1))
+            has[ray * wide + gate] = before | mark
+            marked += i64(mark)
+        new += marked
     return new
 
 

@@ -68,7 +68,8 @@ def _moment(runs: tuple[Run, ...], name: str) -> tuple[pa.Array, pa.Array]:
     lengths = np.concatenate([_lengths(run, name) for run in runs])
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    codes = room(int(offsets[-1]), np.uint16)
+    bytes_each = max((r.codes[name].dtype.itemsize for r in runs if name in r.codes), default=1)
+    codes = room(int(offsets[-1]), np.uint8 if bytes_each == 1 else np.uint16)
     at = 0
     for run in runs:
         if name in run.codes:
@@ -85,12 +86,12 @@ def _lengths(run: Run, name: str) -> npt.NDArray[np.int32]:
 
 
 def _listed(
-    offsets: npt.NDArray[np.int32], codes: npt.NDArray[np.uint16], known: npt.NDArray[np.bool_]
+    offsets: npt.NDArray[np.int32], codes: npt.NDArray[Any], known: npt.NDArray[np.bool_]
 ) -> pa.Array:
     import pyarrow as pa
 
     plain = lists(offsets, numbers(codes), known)
-    return plain.view(pa.list_(pa.field("element", pa.uint16())))
+    return plain.view(pa.list_(pa.field("element", plain.type.value_type)))
 
 
 def _codings(runs: tuple[Run, ...], name: str, known: npt.NDArray[np.bool_]) -> pa.Array:

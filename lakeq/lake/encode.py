@@ -38,6 +38,10 @@ def put_varint(out: U8, at: int, number: int) -> int:
 @part
 def _pack_group(values: Numbers, first: int, count: int, width: int, out: U8, at: int) -> int:
     """Write values[first:first + count], and zeros up to eight, with `width` bits each."""
+    if width == 8 and count == 8:
+        for k in range(8):
+            out[at + k] = np.uint8(values[first + k])
+        return at + 8
     held = np.uint64(0)
     if width <= 8:
         for k in range(count):

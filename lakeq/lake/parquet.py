@@ -220,9 +220,7 @@ class FileWriter:
         """Write a row group of what is pending: as many rows as belong in one."""
         if not self._pending_rows:
             return
-        import pyarrow as pa
-
-        pending = pa.Table.from_batches(self._pending)
+        pending = _joined(self._pending)
         count = self._rows_of_group(pending)
         rows, rest = pending.slice(0, count), pending.slice(count)
         self._write_group(rows)
@@ -353,6 +351,16 @@ class FileWriter:
         if "_sink" in self.__dict__:
             self._sink.close()
         self._local.unlink(missing_ok=True)
+
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> pa.Table:
+    """The batches as one table; whole numbers take the room that the widest of them need."""
+    import pyarrow as pa
+
+    if all(batch.schema.equals(batches[0].schema) for batch in batches):
+        return pa.Table.from_batches(batches)
+    tables = [pa.Table.from_batches([batch]) for batch in batches]
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def _repeated(text: str, rows: int) -> pa.Array:

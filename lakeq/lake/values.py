@@ -27,6 +27,7 @@ _TIGHT_BITS = 4  # numbers of more are stored in whole bytes: zstd packs those b
 _NARROW = 1 << 16  # whole numbers of a smaller span are numbered without hashing
 _NEAR = 1 << 40  # of a smaller span differences are shorter than the numbers
 _SLOTS_BITS = 19  # of the hash table: twice the numbers that DICTIONARY_BYTES has room for
+_FIRST_ENTRIES = 2048  # of a dictionary that is tried first: its hash table fits the first cache
 
 Numbers = npt.NDArray[Any]
 Known = npt.NDArray[np.uint8]
@@ -101,10 +102,14 @@ class Values:
             self._array = self._array.cast(pa.string())
 
     def _bound_strings(self, words: pa.Array) -> None:
-        import pyarrow.compute as pc
+        if len(words) <= _FEW_WORDS:  # UTF-8 is in the order of its characters, as text is here
+            texts = words.to_pylist()
+            low, high = min(texts).encode(), max(texts).encode()
+        else:
+            import pyarrow.compute as pc
 
-        found = pc.min_max(words).as_py()
-        low, high = found["min"].encode(), found["max"].encode()
+            found = pc.min_max(words).as_py()
+            low, high = found["min"].encode(), found["max"].encode()
         if max(len(low), len(high)) <= STATISTICS_BYTES:
             self._bounds = low, high
 
@@ -125,6 +130,10 @@ class Values:
         if self._deltas:
             return
         span = int(high) - int(low) + 1
+        if span == 1:
+            self._numbers, self.entries = np.zeros(len(plain), np.uint8), 1
+            self.dictionary = dtype.type(low).tobytes()
+            return
         if span > _NARROW:
             self._deltas = not self._find_distinct() and span <= _NEAR
             return
@@ -140,10 +149,14 @@ class Values:
         plain = self._plain
         bits = plain.view(f"<u{plain.dtype.itemsize}") if plain.dtype.kind == "f" else plain
         most = min(DICTIONARY_BYTES // plain.dtype.itemsize, max(len(plain) // 2, 1))
-        size = min(_SLOTS_BITS, max(4, (2 * most - 1).bit_length()))
-        words, numbers = np.empty(most, bits.dtype), np.empty(len(plain), np.int32)
-        slots = np.full(1 << size, -1, np.int32)
-        found = encode.distinct(bits, slots, 64 - size, most, words, numbers)
+        numbers = np.empty(len(plain), np.int32)
+        found = -1
+        for tried in sorted({min(most, _FIRST_ENTRIES), most}):
+            size = min(_SLOTS_BITS, max(4, (2 * tried - 1).bit_length()))
+            words, slots = np.empty(tried, bits.dtype), np.full(1 << size, -1, np.int32)
+            found = encode.distinct(bits, slots, 64 - size, tried, words, numbers)
+            if found >= 0:
+                break
         if found < 0:
             return False
         known = words[:found].view(plain.dtype)

@@ -115,10 +115,10 @@ def tables(
     chosen = {name: radar.tables[name] for name in wanted}
     for batch in nexrad_level2.read(local_source(path), chosen, context):
         batches.setdefault(batch.table, []).append(batch.rows)
-    made = {
-        name: pa.Table.from_batches(parts).cast(types.arrow_schema(radar.tables[name]))
-        for name, parts in batches.items()
-    }
+    made = {}
+    for table, parts in batches.items():  # batches of one table may be narrow in different ways
+        schema = types.arrow_schema(radar.tables[table])
+        made[table] = pa.concat_tables([pa.Table.from_batches([p]).cast(schema) for p in parts])
     return Tables(made, context.notes)
 
 
