@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from lakeq.api import Lake
 from lakeq.convert.executors.dask import Dask
 from lakeq.convert.executors.jobs import Jobs
 from lakeq.errors import BadSource, StorageUnavailable, UsageError, WorkerLost
+from tests.support.dask_cluster import cluster
 from tests.support.workers import deaths, dying, named_after, only_named_files, same_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_compiled")]
@@ -29,39 +28,6 @@ pytest.importorskip("distributed", reason="the extra dask is not installed")
 @pytest.fixture
 def here(tmp_path: Path) -> Lake:
     return lakeq.connect(tmp_path / "here")
-
-
-@contextmanager
-def started(arguments: list[str], environ: Mapping[str, str], folder: Path) -> Iterator[None]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        env={**os.environ, **environ},
-        cwd=folder,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait()
-
-
-@contextmanager
-def cluster(folder: Path, workers: int = 2, **environ: str) -> Iterator[str]:
-    """A scheduler and workers, each with a nanny that starts it again; yields the executor."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    scheduler = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
-    worker = ["distributed.cli.dask_worker", f"127.0.0.1:{port}", "--nthreads", "1"]
-    with started([*scheduler, "--no-dashboard", "--no-show"], environ, folder):
-        if not workers:
-            yield f"dask://127.0.0.1:{port}"
-            return
-        with started([*worker, "--nworkers", str(workers), "--no-dashboard"], environ, folder):
-            yield f"dask://127.0.0.1:{port}"
 
 
 @pytest.mark.soak

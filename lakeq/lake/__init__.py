@@ -383,6 +383,13 @@ class IcebergLake(LakeReader):
         before = datetime.now(UTC) - UNSEEN_WRITER if self._pointers.shared else None
         return dict(lake_upkeep.orphans(self._files(), location, at_work, before))
 
+    def trim(self) -> int:
+        """Delete old entries of a shared log, as long as writers are waited for; how many objects.
+
+        A lake of one machine has no log.
+        """
+        return self._pointers.trim(datetime.now(UTC) - UNSEEN_WRITER)
+
     def delete_paths(self, paths: Iterable[str]) -> None:
         """Delete files that nothing names."""
         files = self._files()

@@ -13,12 +13,12 @@ import fcntl
 import sqlite3
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lakeq.config import VERSION
-from lakeq.errors import LakeqError
+from lakeq.errors import BadLake, LakeqError, StorageUnavailable
 from lakeq.lake import versions as lake_versions
 from lakeq.lake.glue import GlueTables
 from lakeq.lake.pointers import (
@@ -32,7 +32,7 @@ from lakeq.lake.pointers import (
     keep_ways,
     split,
 )
-from lakeq.lake.shared_log import CHECKPOINT_EVERY, DONE, UNDONE, Entry, SharedLog
+from lakeq.lake.shared_log import CHECKPOINT_EVERY, DONE, UNDONE, Behind, Entry, SharedLog
 
 if TYPE_CHECKING:
     from lakeq.config import Settings
@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS lakeq_steps (
     undone INTEGER NOT NULL, PRIMARY KEY (name, new)
 ) WITHOUT ROWID
 """
+_TRIES = 5  # at a log that another machine trims
 _KEPT_STEPS = 1000  # entries back; older ones no late writer can still be at
 _POINT = "INSERT OR REPLACE INTO iceberg_tables VALUES (?, ?, ?, ?, ?, 'TABLE')"
 _NAMESPACE = "INSERT OR IGNORE INTO iceberg_namespace_properties VALUES (?, ?, 'exists', 'true')"
@@ -202,14 +203,34 @@ class GluePointers(Pointers):
 
     def _end(self, entry: Entry, outcome: bytes) -> bool:
         """Write how a commit ended unless it is written, and make Glue so."""
-        outcome = self._log.end(entry.number, outcome)
-        if outcome != DONE:
+        self._log.end(entry.number, outcome)
+        self._sync()
+        undone = self._is_undone(entry.number)
+        if undone:
             for table, old, new in entry.switches:
                 self.glue.back(table, new, old)
-        self._sync()
-        if outcome == DONE and entry.number % CHECKPOINT_EVERY == 0:
+        elif entry.number % CHECKPOINT_EVERY == 0:
             self._keep_checkpoint()
-        return outcome == DONE
+        return not undone
+
+    def _is_undone(self, number: int) -> bool:
+        """How a commit ended, by what the log says: another may have ended it long ago."""
+        rows = self._read("SELECT undone FROM lakeq_steps WHERE number = ?", (number,))
+        if not rows:
+            what = f"{_KEPT_STEPS:,} commits were made while this one waited: its end is not known"
+            raise StorageUnavailable(what, self._root, "run it again: what is there is replaced")
+        return any(bool(row[0]) for row in rows)
+
+    def trim(self, before: datetime) -> int:
+        """Delete what of the log was written `before` and a checkpoint has; how many objects.
+
+        A machine that was away for longer begins at the checkpoint.
+        """
+        if self._ready() is None:
+            return 0
+        self.settle()
+        self._keep_checkpoint()
+        return self._log.trim(before)
 
     def _accepted(self, table: str, old: str | None) -> set[str | None]:
         """What Glue may say when `old` is current: also the step of a commit that was undone."""
@@ -228,11 +249,16 @@ class GluePointers(Pointers):
 
     def _check_replica(self, lake_id: str) -> None:
         self._make_folder()
-        with (self.path.parent / ".replica.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        with self._replica_lock():
             rows = self._read("SELECT value FROM lakeq_settings WHERE key = 'lake_id'")
             if rows != [(lake_id,)]:
                 self._new_replica(lake_id)
+
+    @contextmanager
+    def _replica_lock(self) -> Iterator[None]:
+        with (self.path.parent / ".replica.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+            yield
 
     def _new_replica(self, lake_id: str) -> None:
         checkpoint = self._log.checkpoint()
@@ -252,8 +278,19 @@ class GluePointers(Pointers):
 
     def _sync(self) -> Entry | None:
         """Take in what the log has more; returns the commit at its end that is only begun."""
-        if self._ready() is None:
+        lake_id = self._ready()
+        if lake_id is None:
             return None
+        for _ in range(_TRIES):
+            try:
+                return self._taken_in()
+            except Behind:
+                with self._replica_lock():
+                    self._new_replica(lake_id)
+        hint = "restore them, or publish the lake's tables to a new place"
+        raise BadLake("entries of the lake's log are missing", f"{self._root}/_lakeq/log", hint)
+
+    def _taken_in(self) -> Entry | None:
         for entry in self._log.after(self._number()):
             if entry.outcome is None:
                 return entry

@@ -14,11 +14,14 @@ from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lakeq.config import VERSION
 from lakeq.errors import AccessDenied, BadLake, LakeqError, StorageUnavailable, UsageError
 from lakeq.lake import versions as lake_versions
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 FILE_NAME = "catalog.db"
 CATALOG_NAME = "lakeq"
@@ -117,6 +120,10 @@ class Pointers:
 
     def settle(self) -> None:
         """Bring a commit that a killed writer began to its end; here none is ever half done."""
+
+    def trim(self, before: datetime) -> int:  # what a shared log needs
+        """Delete what of a shared log was written `before`; how many objects: here none."""
+        return 0
 
     def exists(self) -> bool:
         """Whether the lake was ever written to."""

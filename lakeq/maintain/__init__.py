@@ -118,6 +118,8 @@ def maintain(
         for table in tables
         if table.qualified in present
     )
+    if work.sweep and not work.dry_run:
+        lake.trim()
     return MaintenanceReport(done, time.perf_counter() - started, work.dry_run)
 
 

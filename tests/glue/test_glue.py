@@ -21,7 +21,7 @@ from examples.make_cohort import MadeCohort
 from lakeq.api import Lake
 from lakeq.cli import run
 from lakeq.engines import athena
-from lakeq.errors import AccessDenied, NotFound, UsageError
+from lakeq.errors import AccessDenied, BadLake, NotFound, UsageError
 from lakeq.lake import IcebergLake, glue_pointers
 from lakeq.lake.commit import Change
 from lakeq.lake.glue import GlueTables
@@ -146,14 +146,15 @@ def test_of_two_claims_of_one_revision_one_is_outdated(
 def test_four_processes_and_another_tool_lose_nothing(
     machine: Callable[[str], Machine], s3: S3, root: str, prefix: str, commits: int
 ) -> None:
-    """4 x `commits` of two tables each, and as many of PyIceberg between them."""
+    """4 x `commits` of two tables each, as many of PyIceberg between them, the log trimmed."""
     lake = machine("0").lake()
     put(lake, "s3://b/first", sites(1))
     put(lake, "s3://b/first", carried(1), CARRIERS)
     running = [machine(str(number % 2)).start(number, commits) for number in range(1, 5)]
     catalog = foreign(s3, root, prefix)
-    told = 0
+    told = trimmed = 0
     while told < commits:
+        trimmed += lake.pointers.trim(datetime.now(UTC) + timedelta(days=1))  # of any age
         with suppress(CommitFailedException):
             table = catalog.load_table((f"{prefix}made", "sites"))
             table.transaction().set_properties({f"foreign.{told}": "yes"}).commit_transaction()
@@ -167,6 +168,7 @@ def test_four_processes_and_another_tool_lose_nothing(
     assert len(list(fresh.all_versions("made"))) == 4 * commits
     properties = catalog.load_table((f"{prefix}made", "sites")).properties
     assert [k for k in range(commits) if properties.get(f"foreign.{k}") != "yes"] == []
+    assert trimmed > 0
 
 
 @pytest.mark.parametrize(
@@ -290,6 +292,76 @@ def test_a_new_machine_begins_at_the_last_checkpoint(
     assert positions(other) == [0, 1, 2, 3, 4]
     assert len(list(other.all_versions("made"))) == 5
     assert min(read) == 4
+
+
+def log_keys(s3: S3, root: str) -> list[str]:
+    """What the log has, without its folder."""
+    bucket, _, key = root.removeprefix("s3://").partition("/")
+    folder = f"{key}/_lakeq/log/"
+    return [k.removeprefix(folder) for k in s3.keys(bucket) if k.startswith(folder)]
+
+
+def test_a_trimmed_log_is_the_same_lake_to_machines_that_are_new_or_were_away(
+    iceberg: IcebergLake, machine: Callable[[str], Machine], s3: S3, root: str
+) -> None:
+    commit(iceberg, "s3://b/0", 0)
+    away = machine("away").lake()
+    assert positions(away) == [0]
+    for number in range(1, 4):
+        commit(iceberg, f"s3://b/{number}", number)
+    assert iceberg.pointers.trim(datetime.now(UTC) - timedelta(days=1)) == 0
+    assert len(log_keys(s3, root)) == 8
+    assert iceberg.pointers.trim(datetime.now(UTC) + timedelta(days=1)) == 8
+    assert log_keys(s3, root) == ["floor-000000000004"]
+    for lake in (iceberg, away, machine("new").lake()):
+        assert positions(lake) == [0, 1, 2, 3]
+        assert len(list(lake.all_versions("made"))) == 4
+        assert lake.check_data(lake.snapshot("made.sites").files[0]).verified
+    commit(away, "s3://b/4", 4)
+    assert positions(iceberg) == [0, 1, 2, 3, 4]
+    assert iceberg.pointers.trim(datetime.now(UTC) + timedelta(days=1)) == 4  # with a checkpoint
+    assert log_keys(s3, root) == ["floor-000000000005"]
+
+
+@pytest.mark.parametrize("point", ["put", "end"])
+def test_a_writer_that_slept_while_the_log_was_trimmed_is_in_order_again(
+    iceberg: IcebergLake,
+    machine: Callable[[str], Machine],
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    """Between looking and putting its entry, or its end, others commit and trim."""
+    commit(iceberg, "s3://b/0", 0)
+    other = machine("other").lake()
+    real, slept = getattr(SharedLog, point), []
+
+    def late(self: SharedLog, number: int, *more: Any) -> Any:
+        if not slept:
+            slept.append(number)
+            for k in range(2, 5):
+                commit(other, f"s3://b/{k}", k)
+            other.pointers.trim(datetime.now(UTC) + timedelta(days=1))
+        return real(self, number, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SharedLog, point, late)
+        commit(iceberg, "s3://b/1", 1)
+    assert slept == [2]
+    for lake in (iceberg, other, machine("new").lake()):
+        assert sorted(positions(lake)) == [0, 1, 2, 3, 4]
+        assert sorted(positions(lake, table="made.carriers")) == [0, 1, 2, 3, 4]
+        assert len(list(lake.all_versions("made"))) == 5
+
+
+def test_a_log_with_a_hole_is_a_clear_error(
+    iceberg: IcebergLake, machine: Callable[[str], Machine], s3: S3, root: str
+) -> None:
+    for number in range(3):
+        commit(iceberg, f"s3://b/{number}", number)
+    bucket, _, key = root.removeprefix("s3://").partition("/")
+    s3.client.delete_object(Bucket=bucket, Key=f"{key}/_lakeq/log/000000000001.json")
+    with pytest.raises(BadLake, match="entries of the lake's log are missing"):
+        positions(machine("new").lake())
 
 
 def test_old_snapshots_expire_and_young_orphans_are_left(iceberg: IcebergLake) -> None:

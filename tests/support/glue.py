@@ -104,3 +104,15 @@ def client(s3: S3) -> Any:
         aws_access_key_id="tests-own-client",
         aws_secret_access_key="tests-own-secret",
     )
+
+
+def data_keys(s3: S3, root: str) -> set[str]:
+    """The data files that lie below `root`, as s3:// URIs."""
+    bucket, _, key = root.removeprefix("s3://").partition("/")
+    keys = (k for k in s3.keys(bucket) if k.startswith(f"{key}/") and "/data/" in k)
+    return {f"s3://{bucket}/{k}" for k in keys}
+
+
+def named_data(lake: IcebergLake) -> set[str]:
+    """The data files that the lake's current snapshots name."""
+    return {f.path for name in lake.tables() for f in lake.snapshot(name).files}

@@ -13,21 +13,27 @@ import duckdb
 from lakeq.api import Lake
 from tests.support.data import ROOT
 
-# A data file is written and about to be synced when its worker dies, so an orphan is left.
+# A data file is written and about to be synced, or its PUT is begun, when its worker dies.
 DEADLY = """
-import os, signal
-fsync = os.fsync
+import os, signal, socket
+fsync, sendall = os.fsync, socket.socket.sendall
+def die():
+    for n in range(int(os.environ["TEST_DEATHS"])):
+        try:
+            os.close(os.open(os.environ["TEST_FLAG"] + str(n), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        os.kill(os.getpid(), signal.SIGKILL)
 def deadly(fd):
-    path = os.readlink(f"/proc/self/fd/{fd}")
-    if os.environ["TEST_DIES_AT"] in path:
-        for n in range(int(os.environ["TEST_DEATHS"])):
-            try:
-                os.close(os.open(os.environ["TEST_FLAG"] + str(n), os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                continue
-            os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ["TEST_DIES_AT"] in os.readlink(f"/proc/self/fd/{fd}"):
+        die()
     fsync(fd)
-os.fsync = deadly
+def sending(self, data, *flags):
+    head = bytes(data[:2000])
+    if head.startswith(b"PUT ") and os.environ["TEST_DIES_AT"].encode() in head:
+        die()
+    return sendall(self, data, *flags)
+os.fsync, socket.socket.sendall = deadly, sending
 """
 
 
