@@ -154,6 +154,7 @@ class Virtual:
 
     def _joined(self, occurrence: Occurrence) -> Iterator[Spans]:
         """What the tables that a mention is joined with leave its columns, row by row."""
+        texts = {c.name for c in occurrence.table.columns if str(c.type) == "string"}
         for side, text in self.sides:
             if side.occurrence != occurrence.name:
                 continue
@@ -162,7 +163,7 @@ class Virtual:
             except QueryFailed:  # not a query by itself: it speaks of what is around it
                 continue
             if found is not None:
-                yield _virtual_sides.rows_of(side, found)
+                yield _virtual_sides.rows_of(side, found, texts)
 
     def _index(self, table: Table) -> Callable[[str], Mapping[str, Any]]:
         snapshot = self.indexes[table.qualified]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lakeq.join_sides import MAX_ROWS, Bound, Side
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 DAY_US = 86_400_000_000
 
 
-def rows_of(side: Side, found: pa.Table) -> Spans:
+def rows_of(side: Side, found: pa.Table, texts: Collection[str]) -> Spans:
     """The rows of a side's answer, columns in the order of its bounds; of very many their hull.
 
-    A row with a NULL among its bounds meets nothing. Of texts only what all rows have between them
-    is kept; a bound that is neither number, time nor text bounds nothing.
+    A row with a NULL among its bounds meets nothing. Of `texts`, the columns that hold text, only
+    what all rows have between them is kept. A bound of another type, which DuckDB makes into the
+    column's, bounds nothing.
     """
     import numpy as np
 
@@ -47,15 +48,16 @@ def rows_of(side: Side, found: pa.Table) -> Spans:
         low = {name: values.min(keepdims=True) for name, values in low.items()}
         high = {name: values.max(keepdims=True) for name, values in high.items()}
         count = 1
-    return Spans(low, high, count, _texts(side.bounds, found))
+    return Spans(low, high, count, _texts(side.bounds, found, texts))
 
 
-def _texts(bounds: Sequence[Bound], found: pa.Table) -> Domains:
+def _texts(bounds: Sequence[Bound], found: pa.Table, texts: Collection[str]) -> Domains:
     import pyarrow as pa
 
     kept: dict[str, Domain] = {}
     for bound, column in zip(bounds, found.columns, strict=True):
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        kind = column.type
+        if bound.column in texts and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             values = column.drop_null().unique().to_pylist()
             if values:
                 kept[bound.column] = kept.get(bound.column, ANYTHING).both(_domain(bound, values))

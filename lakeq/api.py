@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lakeq.maintain import MaintenanceReport
     from lakeq.planner import Plan
     from lakeq.publish import PublishReport
+    from lakeq.query import Result
     from lakeq.quote import Quote
     from lakeq.refresh import RefreshReport
     from lakeq.verify import VerifyReport
@@ -285,6 +287,21 @@ class Lake(LakeQueries):
         dataset = self.catalog.dataset(name, "the upkeep")
         return [*dataset.tables.values(), parts_table(dataset)]
 
+    @property
+    def _asks(self) -> Sequence[Callable[[str], Result]]:
+        """Ways to ask the query of a slice: with little memory, then as the settings say."""
+        from lakeq import query as _query
+        from lakeq import refresh as _refresh
+
+        def ask(memory_limit: str, sql: str) -> Result:
+            settings = replace(self.settings, memory_limit=memory_limit)
+            return _query.run(
+                sql, datasets=self.catalog.datasets, lake=self._iceberg, settings=settings
+            )
+
+        own = partial(ask, self.settings.memory_limit)
+        return (own,) if self.settings.memory_limit else (partial(ask, _refresh.MEMORY_LIMIT), own)
+
     def refresh(self, name: str, *, force: bool = False) -> RefreshReport:
         """Make the slice `dataset.table` again when a table that it was made from has changed.
 
@@ -299,7 +316,7 @@ class Lake(LakeQueries):
         if sql.startswith("@"):
             sql = self.query(sql).sql
         with _work_account.upkeeping(self.ledger, f"refresh {name}", self._iceberg) as upkeep:
-            report = _refresh.refresh(self._iceberg, table, sql, self.sql, upkeep, force=force)
+            report = _refresh.refresh(self._iceberg, table, sql, self._asks, upkeep, force=force)
             _work_account.refreshed(upkeep, report)
         return report
 

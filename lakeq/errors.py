@@ -38,6 +38,10 @@ class QueryFailed(LakeqError):
     """The engine could not run the query; `what` holds the engine's own words."""
 
 
+class OutOfMemory(QueryFailed):
+    """A query that needs more than its `memory_limit` for what cannot be spilled."""
+
+
 class QueryRefused(LakeqError):
     """The guard does not let this SQL run; nothing was read."""
 

@@ -327,3 +327,15 @@ def test_a_point_reads_the_tiles_that_it_lies_in(lake: Lake, made: list[Scene]) 
     assert result.arrow().num_rows == 1
     (plan,) = [t for t in result.report.plan.tables if t.name == "landsat.surface_reflectance"]
     assert plan.row_groups == 3 * 6  # one of four tiles, of six bands, of three scenes
+
+
+def test_a_join_with_days_chooses_their_scenes(lake: Lake) -> None:
+    asked = (
+        "with days(day) as (values (date '2023-07-14'), (date '2023-08-15'), (null)) "
+        "select day, count(*) from days join landsat.pixels v on v.acquired >= day "
+        "and v.acquired < day + 1 where v.line < 9 and v.sample < 9 group by day order by day"
+    )
+    result = lake.sql(asked)
+    assert result.rows() == [(DAYS[0], 81), (DAYS[2], 81)]
+    whole = lake.sql("select count(red) from landsat.pixels").report.bytes_scanned
+    assert result.report.bytes_scanned < whole

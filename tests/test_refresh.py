@@ -8,9 +8,9 @@ import pytest
 
 import lakeq
 from examples.make_cohort import MadeCohort
-from lakeq import catalog
+from lakeq import catalog, refresh
 from lakeq.api import Lake
-from lakeq.errors import BadCatalog, NotFound, UsageError
+from lakeq.errors import BadCatalog, NotFound, OutOfMemory, UsageError
 from tests.support.lakes import cohort_lake
 
 SLICES = ["thousand_genomes.variants_clinvar", "thousand_genomes.calls_clinvar"]
@@ -29,6 +29,17 @@ def test_a_slice_holds_what_its_query_answers(own_lake: Lake, name: str) -> None
     assert done.refreshed
     assert done.rows == kept.num_rows > 0
     assert kept.cast(asked.schema).equals(asked)
+
+
+def test_a_query_that_lacks_memory_is_asked_again_with_more(
+    own_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "thousand_genomes.variants_clinvar"
+    expected = own_lake.refresh(name).rows
+    monkeypatch.setattr(refresh, "MEMORY_LIMIT", "1MB")
+    with pytest.raises(OutOfMemory, match="memory"):
+        lakeq.connect(own_lake.settings.lake, memory_limit="1MB").refresh(name, force=True)
+    assert own_lake.refresh(name, force=True).rows == expected
 
 
 def test_the_seed_query_gives_the_same_from_the_slice(own_lake: Lake) -> None:

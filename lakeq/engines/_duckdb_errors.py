@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lakeq.errors import (
     BadLake,
     LakeqError,
+    OutOfMemory,
     QueryFailed,
     StorageUnavailable,
 )
@@ -35,7 +36,7 @@ def explain(error: duckdb.Error, paths: Sequence[str] = ()) -> LakeqError:
         return QueryFailed(headline(text), "the query", hint)
     if text.startswith("Out of Memory"):
         hint = "raise memory_limit, or ask for fewer rows or columns"
-        return QueryFailed(headline(text), "the query", hint)
+        return OutOfMemory(headline(text), "the query", hint)
     if "No space left" in text or "max_temp_directory_size" in text:
         hint = "make room, or set temp_dir to a larger disk"
         return StorageUnavailable(headline(text), "the folder for spilled rows", hint)
