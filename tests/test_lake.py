@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -151,6 +152,27 @@ def test_manifests_stay_few_over_many_commits(iceberg: IcebergLake) -> None:
     assert snapshot is not None
     assert len(snapshot.manifests(table.io)) <= 20
     assert sorted(positions(iceberg)) == list(range(36, 45))
+
+
+def test_a_commit_that_only_adds_looks_into_no_manifest(
+    iceberg: IcebergLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyiceberg.manifest import ManifestFile
+
+    read: list[str] = []
+    fetch = ManifestFile.fetch_manifest_entry
+
+    def counted(self: ManifestFile, *given: Any, **named: Any) -> Any:
+        read.append(self.manifest_path)
+        return fetch(self, *given, **named)
+
+    monkeypatch.setattr(ManifestFile, "fetch_manifest_entry", counted)
+    for number in range(5):
+        put(iceberg, f"s3://b/{number}", sites(number))
+    assert read == []
+    put(iceberg, "s3://b/0", sites(9))
+    assert read  # what it replaces is looked for
+    assert sorted(positions(iceberg)) == [1, 2, 3, 4, 9]
 
 
 # Data files.

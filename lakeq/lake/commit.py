@@ -265,8 +265,18 @@ class _Replace(_OverwriteFiles):
     """Deletes and adds whole files in one snapshot, and merges small manifests as it goes.
 
     PyIceberg merges manifests only for appends, so a lake of replacing commits would read two
-    more manifests for each of them.
+    more manifests for each of them. It also looks in every manifest for what is deleted, even
+    when that is nothing: a commit that only adds would take time by the files that there are.
     """
+
+    def _existing_manifests(self) -> list[ManifestFile]:
+        if self._deleted_data_files or self._parent_snapshot_id is None:
+            return super()._existing_manifests()
+        parent = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
+        return parent.manifests(self._io) if parent is not None else []
+
+    def _deleted_entries(self) -> list[ManifestEntry]:
+        return super()._deleted_entries() if self._deleted_data_files else []
 
     def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
         own = self.snapshot_id
