@@ -11,12 +11,19 @@ from lakeq import formats
 from tests.lake_formats import FOLDER
 from tests.support.aws import Aws
 from tests.support.ingest import Chain
-from tests.support.s3 import moto_server
+from tests.support.s3 import moto_process, moto_server
 
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[Aws]:
     with moto_server() as server:
+        yield Aws(server)
+
+
+@pytest.fixture(scope="session")
+def aws_process() -> Iterator[Aws]:
+    """moto in a process of its own: the other core works for it."""
+    with moto_process() as server:
         yield Aws(server)
 
 

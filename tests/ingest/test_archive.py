@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from lakeq import formats
 from lakeq.convert import ingest
 from lakeq.convert.select import Selection
 from lakeq.formats import ReadOptions
@@ -17,6 +20,8 @@ from lakeq.ingest.allow import AllowList
 from lakeq.ingest.archive import CHANGED, GONE, MISSING, OUTPUT, Archive
 from lakeq.ingest.core import Ingester
 from lakeq.keys import Wanted
+from tests.lake_formats import FOLDER
+from tests.support.aws import Aws, notify
 from tests.support.ingest import Chain, expected
 
 
@@ -34,18 +39,47 @@ class Killed(BaseException):
     """What a test ends a backfill with."""
 
 
+def told_live(chain: Chain, count: int, listed: threading.Event) -> None:
+    """Put the same bytes again, shuffled, as many as the queue holds few of.
+
+    S3 tells of each such put, and moto's queue takes time by the square of what it holds.
+    """
+    numbers = list(range(count))
+    random.Random(26).shuffle(numbers)
+    for done, number in enumerate(numbers):
+        while done % 50 == 0 and chain.depth() > 200:
+            time.sleep(0.3)
+        chain.put(key(number))
+    listed.set()
+
+
 @pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_s26_a_backfill_beside_live_events(
-    chain: Chain, monkeypatch: pytest.MonkeyPatch, count: int
+    aws_process: Aws,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    aws_credentials: None,
+    caplog: pytest.LogCaptureFixture,
+    count: int,
 ) -> None:
     """Interrupted at every page, while a worker hears of the same keys."""
+    if count > 1000:  # the words of 80,000 requests at level DEBUG take as long as all the rest
+        for name in ("botocore", "urllib3"):
+            caplog.set_level(logging.INFO, name)
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, FOLDER])
     monkeypatch.setattr(archives, "PAGE", max(20, count // 10))
+    chain = Chain.made(aws_process, tmp_path, told=False)
     for number in range(count):
         chain.put(key(number))
+    notify(chain.aws, chain.bucket, chain.topic)
     storage = chain.storage()
     live, back = chain.ingester(storage), chain.ingester(storage)
-    worker = threading.Thread(target=chain.work, kwargs={"ingester": live, "jobs": 4})
-    worker.start()
+    all_told = threading.Event()
+    teller = threading.Thread(target=told_live, args=(chain, count, all_told))
+    worker = chain.worker(live, jobs=4, drain=False)
+    working = threading.Thread(target=worker.run)
+    teller.start()
+    working.start()
     pages = 0
 
     def killed(*_: object) -> None:
@@ -60,12 +94,19 @@ def test_s26_a_backfill_beside_live_events(
         except Killed:
             continue
         break
-    worker.join()
+    assert all_told.wait(1800)
+    while chain.depth():
+        time.sleep(0.1)
+    worker.stop()
+    working.join()
+    teller.join()
     assert pages >= 3
     assert report.resumed_after
     assert chain.rows() == expected({key(n): (1, 3) for n in range(count)})
     assert count <= chain.gets() <= count * 1.01
-    assert chain.depth() == 0
+    assert worker.tally.counts["committed"] > 0
+    assert worker.tally.counts["committed"] + worker.tally.counts["duplicate"] >= count
+    assert chain.depth(chain.dead_url) == 0
     again = archive(chain).backfill()
     assert again.counts == {"duplicate": count}
     assert chain.gets() <= count * 1.01

@@ -48,13 +48,16 @@ class Chain:
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @classmethod
-    def made(cls, aws: Aws, folder: Path, *, receives: int = MAX_RECEIVES) -> Chain:
-        """A new chain for the format `marks`; nothing is in its bucket."""
+    def made(
+        cls, aws: Aws, folder: Path, *, receives: int = MAX_RECEIVES, told: bool = True
+    ) -> Chain:
+        """A new chain for the format `marks`; nothing is in its bucket, which tells its topic."""
         bucket, topic, dead = aws.s3.bucket(), aws.topic(), aws.queue()
         policy = {"deadLetterTargetArn": aws.queue_arn(dead), "maxReceiveCount": receives}
         url = aws.queue(RedrivePolicy=json.dumps(policy))
         aws.subscribe(topic, url)
-        notify(aws, bucket, topic)
+        if told:
+            notify(aws, bucket, topic)
         return cls(aws, folder, bucket, topic, url, dead, marks.dataset(bucket, (topic,)))
 
     def version(self) -> None:

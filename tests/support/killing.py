@@ -118,7 +118,8 @@ def _keep_models() -> None:
     import boto3
     from botocore.loaders import JSONFileLoader
 
-    JSONFileLoader.load_file = lru_cache(JSONFileLoader.load_file)  # type: ignore[method-assign]  # a stand-in
+    load = lru_cache(JSONFileLoader().load_file)  # each session has a loader of its own
+    JSONFileLoader.load_file = staticmethod(load)
     for service in ("s3", "sqs"):
         boto3.client(service, region_name="us-east-1")
 

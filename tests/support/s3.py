@@ -50,13 +50,20 @@ def signed(s3: S3, *, warehouse: bool = False) -> dict[str, Any]:
 @contextmanager
 def moto_server() -> Iterator[S3]:
     """Start moto on a free port of the loopback; stopped at the end of the block."""
-    import boto3
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    endpoint_url = f"http://{host}:{port}"
+    try:
+        yield _at(f"http://{host}:{port}")
+    finally:
+        server.stop()
+
+
+def _at(endpoint_url: str) -> S3:
+    import boto3
+
     client = boto3.client(
         "s3",
         endpoint_url=endpoint_url,
@@ -64,7 +71,37 @@ def moto_server() -> Iterator[S3]:
         aws_access_key_id="tests-own-client",
         aws_secret_access_key="tests-own-secret",
     )
+    return S3(endpoint_url, client)
+
+
+_SERVER = """
+import logging, sys, time
+from moto.server import ThreadedMotoServer
+logging.disable()
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def moto_process() -> Iterator[S3]:
+    """Start moto in a process of its own, which ends with the block or with this process."""
+    import subprocess
+    import sys
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        yield S3(endpoint_url, client)
+        yield _at(f"http://127.0.0.1:{int(process.stdout.readline())}")
     finally:
-        server.stop()
+        process.stdin.close()
+        process.wait(timeout=60)
