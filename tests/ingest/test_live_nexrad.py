@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from tests.support.aws import Aws
 from tests.support.data import ROOT, real_file, real_files
 from tests.support.notes import envelope, lambda_sqs, s3_event
 from tests.support.required import missing
-from tests.support.runtime_api import runtime_api
+from tests.support.runtime_api import RuntimeApi, runtime_api
 
 DOCKERFILE = ROOT / "docs" / "how-to" / "container" / "Dockerfile"
 NEXRAD = load().dataset("nexrad")
@@ -183,55 +184,109 @@ def test_a_chunk_that_its_bucket_forgot_is_gone_and_no_dead_letter(live: Live) -
     assert live.function.counts["gone"] >= 1
 
 
-def test_lambdas_own_client_runs_the_handler_of_the_image(live: Live, tmp_path: Path) -> None:
+@dataclass
+class Image:
+    """A process of Lambda's own client with the handler, what it is called by, its dead letters."""
+
+    api: RuntimeApi
+    dead: str
+    process: subprocess.Popen[bytes]
+
+    def peak_bytes(self) -> int:
+        """The most memory that the process had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+@contextmanager
+def image(live: Live, folder: Path, memory_mb: int = 3008, **more: str) -> Iterator[Image]:
     """The command of docs/how-to/container/Dockerfile, and the variables of the template.
 
     `LAKEQ_TEST_IMAGE` names the Python of an environment that the recipe's steps have made; lakeq
     is then taken from there.
     """
-    image = os.environ.get("LAKEQ_TEST_IMAGE", "")
-    if not image and importlib.util.find_spec("awslambdaric") is None:
+    python = os.environ.get("LAKEQ_TEST_IMAGE", "")
+    if not python and importlib.util.find_spec("awslambdaric") is None:
         missing("awslambdaric is not installed")
-    found = tdwr()
-    good = announced(live, "TORD", "185", found[:2])
     dead = live.aws.queue()
     (command,) = [line for line in DOCKERFILE.read_text().splitlines() if line.startswith("CMD")]
     variables = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "LAKEQ_"))},
-        "HOME": str(tmp_path),
-        "PYTHONPATH": "" if image else str(ROOT),
+        "HOME": str(folder),
+        "PYTHONPATH": "" if python else str(ROOT),
         "AWS_REGION": "us-east-1",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3008",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
         "AWS_ENDPOINT_URL_SQS": live.aws.s3.endpoint_url,
         "AWS_ACCESS_KEY_ID": "x",
         "AWS_SECRET_ACCESS_KEY": "y",
         "LAKEQ_S3_ENDPOINT_URL": live.aws.s3.endpoint_url,
-        "LAKEQ_LAKE": str(tmp_path / "lake"),
+        "LAKEQ_LAKE": str(folder / "lake"),
         "LAKEQ_INGEST_DATASET": "nexrad",
-        "LAKEQ_INGEST_TABLES": "volumes,sweeps",
-        "LAKEQ_INGEST_ONLY": "site=TORD,KLOT",
         "LAKEQ_INGEST_DEAD_LETTERS": dead,
+        **more,
     }
-    other = [told.replace("TORD", "KTLX") for told in good]
     with runtime_api() as api:
         variables["AWS_LAMBDA_RUNTIME_API"] = api.address
-        runtime = subprocess.Popen(
-            [image or sys.executable, *json.loads(command.removeprefix("CMD "))],
+        process = subprocess.Popen(
+            [python or sys.executable, *json.loads(command.removeprefix("CMD "))],
             env=variables,
-            cwd=tmp_path,
+            cwd=folder,
             stdout=subprocess.DEVNULL,
         )
         try:
-            told = api.invoke(lambda_sqs(*good, "nonsense", *other))
-            again = api.invoke(lambda_sqs(*good))
-            broken = api.invoke({"Records": [{"eventSource": "aws:sqs"}]})
+            yield Image(api, dead, process)
         finally:
-            runtime.kill()
-            runtime.wait()
+            process.kill()
+            process.wait()
+
+
+def test_lambdas_own_client_runs_the_handler_of_the_image(live: Live, tmp_path: Path) -> None:
+    found = tdwr()
+    good = announced(live, "TORD", "185", found[:2])
+    other = [told.replace("TORD", "KTLX") for told in good]
+    chosen = {"LAKEQ_INGEST_TABLES": "volumes,sweeps", "LAKEQ_INGEST_ONLY": "site=TORD,KLOT"}
+    with image(live, tmp_path, **chosen) as run:
+        told = run.api.invoke(lambda_sqs(*good, "nonsense", *other))
+        again = run.api.invoke(lambda_sqs(*good))
+        broken = run.api.invoke({"Records": [{"eventSource": "aws:sqs"}]})
     assert (told, again) == (("response", {"batchItemFailures": []}),) * 2
     assert (broken[0], broken[1]["errorType"]) == ("error", "UsageError")
     assert [row[0] for row in live.ask("SELECT site FROM nexrad.volumes")] == ["TORD"]
-    assert live.aws.bodies(dead) == ["nonsense"]
+    assert live.aws.bodies(run.dead) == ["nonsense"]
+
+
+def test_s10_lambdas_own_client_partial_failures_time_and_memory(
+    live: Live, tmp_path: Path
+) -> None:
+    """Of SQS what failed comes again, of SNS the whole call; without time nothing is begun."""
+    header, *rest = tdwr()
+    key = "2026/08/11/TORD/TORD20260811_22{}58_V08"
+    volume = b"".join(path.read_bytes() for path in (header, *rest))
+    good, cut = (key.format(minute) for minute in ("58", "59"))
+    events = [
+        archived(live, good, volume),
+        archived(live, cut, b"no volume at all"),
+        archived(live, key.format("57"), volume),
+    ]
+    large = json.loads(events[2])
+    record = json.loads(large["Message"])
+    record["Records"][0]["s3"]["object"]["size"] = 3008 << 17 | 1  # an eighth of the memory, and 1
+    large["Message"] = json.dumps(record)
+    direct = {"Records": [{"EventSource": "aws:sns", "Sns": json.loads(events[0])}]}
+    failing = {"Records": [{"EventSource": "aws:sns", "Sns": json.loads(events[1])}]}
+    with image(live, tmp_path, LAKEQ_INGEST_TABLES="volumes,sweeps") as run:
+        late = run.api.invoke(lambda_sqs(*events), left_s=14)
+        told = run.api.invoke(lambda_sqs(*events[:2], json.dumps(large)))
+        sns, broken = run.api.invoke(direct), run.api.invoke(failing)
+        peak = run.peak_bytes()
+    assert (late[0], late[1]["errorType"]) == ("error", "AllFailed")
+    assert "no time was left" in late[1]["errorMessage"]
+    assert told == ("response", {"batchItemFailures": [{"itemIdentifier": "id-2"}]})
+    assert sns == ("response", {"batchItemFailures": []})
+    assert (broken[0], broken[1]["errorType"]) == ("error", "AllFailed")
+    assert live.aws.bodies(run.dead) == [json.dumps(large)]
+    assert live.ask("SELECT site, sweeps_present FROM nexrad.volumes") == [("TORD", 16)]
+    assert peak < 1024 << 20
 
 
 def test_the_function_needs_to_know_its_dataset(tmp_path: Path) -> None:

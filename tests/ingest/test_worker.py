@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from lakeq.ingest import dead
 from lakeq.ingest.archive import silences
@@ -187,16 +188,52 @@ def test_s31_the_command_ends_at_sigterm(chain: Chain) -> None:
     told = next(json.loads(line) for line in lines if '"done"' in line and "/a" in line)
     assert told["outcomes"] == ["committed"]
     with urlopen(address, timeout=10) as page:
-        text = page.read().decode()
-    assert 'lakeq_ingest_events_total{dataset="marks",status="committed"} 1.0' in text
-    assert 'lakeq_ingest_lag_seconds_count{dataset="marks"} 1.0' in text
+        families = {found.name: found for found in parsed(page.read().decode())}
+    told_of = {
+        (sample.name, sample.labels.get("status", "")): sample.value
+        for found in families.values()
+        for sample in found.samples
+        if sample.labels["dataset"] == "marks" and "le" not in sample.labels
+    }
+    assert told_of["lakeq_ingest_events_total", "committed"] == 1
+    assert told_of["lakeq_ingest_lag_seconds_count", ""] == 1
+    assert 0 <= told_of["lakeq_ingest_lag_seconds_sum", ""] < 600
+    assert {found.type for found in families.values()} == {"counter", "histogram", "gauge"}
+    assert all(found.documentation for found in families.values())
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    chain.put("late")  # within the long poll that was open
     out, _ = process.communicate(timeout=300)
     assert time.monotonic() - began < 30
     assert process.returncode == 0
     assert json.loads(out)["committed"] == 1
     assert chain.rows() == expected({"a": (1, 3)})
+    assert chain.queue().depth() == {"waiting": 1, "in_flight": 0, "delayed": 0}
+
+
+@pytest.mark.slow
+def test_s31_a_process_at_work_ends_or_gives_back_what_it_has(chain: Chain) -> None:
+    """All that was not done is there for another at once, and what was done is done once."""
+    count = 40
+    for number in range(count):
+        chain.put(f"a/{number}")
+    process = command(chain, "ingest", "watch", "marks", "--queue-url", chain.url, "--jobs", "10")
+    assert process.stderr is not None
+    assert process.stdout is not None
+    next(line for line in iter(process.stderr.readline, "") if '"done"' in line)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=300)
+    assert time.monotonic() - began < 30
+    assert process.returncode == 0
+    done = json.loads(out)["committed"]
+    depth = chain.queue().depth()
+    assert depth["in_flight"] == 0
+    assert depth["waiting"] >= count - done > 0
+    assert chain.work(jobs=8)["committed"] == count - done
+    assert chain.rows() == expected({f"a/{number}": (1, 3) for number in range(count)})
+    assert chain.depth() == chain.depth(chain.dead_url) == 0
 
 
 @pytest.mark.slow

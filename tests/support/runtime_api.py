@@ -24,12 +24,14 @@ class RuntimeApi:
     """Events that wait for a runtime, and what it answered: `("response" or "error", body)`."""
 
     address: str = ""
-    events: Queue[dict[str, Any]] = field(default_factory=Queue)
+    events: Queue[tuple[dict[str, Any], float]] = field(default_factory=Queue)
     answers: Queue[tuple[str, Any]] = field(default_factory=Queue)
 
-    def invoke(self, event: dict[str, Any], patience_s: float = 120) -> tuple[str, Any]:
-        """What the runtime answers to `event`."""
-        self.events.put(event)
+    def invoke(
+        self, event: dict[str, Any], patience_s: float = 120, *, left_s: float = 300
+    ) -> tuple[str, Any]:
+        """What the runtime answers to `event`; it is told that it has `left_s` for it."""
+        self.events.put((event, left_s))
         return self.answers.get(timeout=patience_s)
 
 
@@ -40,11 +42,11 @@ def runtime_api() -> Iterator[RuntimeApi]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            event = api.events.get()
+            event, left_s = api.events.get()
             body = json.dumps(event).encode()
             self.send_response(200)
             self.send_header("Lambda-Runtime-Aws-Request-Id", "request-1")
-            deadline = str(int((time.time() + 300) * 1000))
+            deadline = str(int((time.time() + left_s) * 1000))
             self.send_header("Lambda-Runtime-Deadline-Ms", deadline)
             arn = "arn:aws:lambda:us-east-1:123456789012:function:lakeq"
             self.send_header("Lambda-Runtime-Invoked-Function-Arn", arn)
