@@ -47,8 +47,8 @@ def told_live(chain: Chain, count: int, listed: threading.Event) -> None:
     numbers = list(range(count))
     random.Random(26).shuffle(numbers)
     for done, number in enumerate(numbers):
-        while done % 50 == 0 and chain.depth() > 200:
-            time.sleep(0.3)
+        while done % 20 == 0 and chain.depth() > 40:
+            time.sleep(0.1)
         chain.put(key(number))
     listed.set()
 
@@ -76,7 +76,7 @@ def test_s26_a_backfill_beside_live_events(
     live, back = chain.ingester(storage), chain.ingester(storage)
     all_told = threading.Event()
     teller = threading.Thread(target=told_live, args=(chain, count, all_told))
-    worker = chain.worker(live, jobs=4, drain=False)
+    worker = chain.worker(live, jobs=10, drain=False)
     working = threading.Thread(target=worker.run)
     teller.start()
     working.start()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tests.support import canary
+from tests.support.data import ROOT
 
 CREDENTIALS = canary.variables()  # what lakeq signs with; the tests' own client has others
 REGION = "us-east-1"
@@ -50,6 +52,7 @@ def signed(s3: S3, *, warehouse: bool = False) -> dict[str, Any]:
 @contextmanager
 def moto_server() -> Iterator[S3]:
     """Start moto on a free port of the loopback; stopped at the end of the block."""
+    lock_queues()
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -74,10 +77,30 @@ def _at(endpoint_url: str) -> S3:
     return S3(endpoint_url, client)
 
 
+@cache
+def lock_queues() -> None:
+    """Let moto's queues delete under their lock.
+
+    It builds the list of the messages that are left without it: what is sent meanwhile is lost,
+    and what is deleted meanwhile is there again.
+    """
+    from moto.sqs.models import Queue
+
+    delete = Queue.delete_message
+
+    def locked(self: Any, receipt_handle: str) -> None:
+        with self._messages_lock:
+            delete(self, receipt_handle)
+
+    Queue.delete_message = locked  # type: ignore[method-assign]  # moto has no other way
+
+
 _SERVER = """
-import logging, sys, time
+import logging, sys
 from moto.server import ThreadedMotoServer
+from tests.support.s3 import lock_queues
 logging.disable()
+lock_queues()
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
@@ -97,6 +120,7 @@ def moto_process() -> Iterator[S3]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        cwd=ROOT,
     )
     assert process.stdin is not None
     assert process.stdout is not None
