@@ -133,6 +133,37 @@ def test_a_copy_cut_short_does_not_take_the_place_of_the_whole(lake: Lake, tmp_p
     assert lake.table("nexrad.rays").rows == 2569
 
 
+def test_a_copy_named_as_another_volume_is_another_and_the_report_says_so(
+    lake: Lake, tmp_path: Path
+) -> None:
+    """What is there must be known of a listing, before anything is read: the name decides."""
+    original = real_file(f"nexrad/volumes/{CLEAR}").resolve()
+    other = tmp_path / "KABR20050101_010745.gz"
+    other.write_bytes(original.read_bytes())
+    told = "volumes whose name tells another radar or time than they hold"
+    assert told not in lake.ingest("nexrad", [original], tables=["volumes"]).notes
+    for _ in range(2):
+        report = lake.ingest("nexrad", [other], tables=["volumes", "sweeps"])
+        assert (report.notes[told], report.objects[0].replaced) == (1, ())
+    twice = (
+        "select site, volume_time, list_sort(list(object)) as objects from nexrad.volumes "
+        "group by all having count(*) > 1"
+    )
+    (row,) = lake.sql(twice).arrow().to_pylist()
+    assert (row["site"], f"{row['volume_time']:%Y-%m-%d %H:%M:%S}") == (
+        "KABR",
+        "2005-01-01 00:07:45",
+    )
+    assert row["objects"] == [CLEAR, other.name]
+
+
+def test_a_name_of_the_archive_that_is_seconds_off_its_header_is_no_other_volume(
+    lake: Lake,
+) -> None:
+    volume = real_file("nexrad/volumes/KTLX20140101_000624_V06.gz")  # the header says 00:06:27
+    assert not lake.ingest("nexrad", [volume], tables=["volumes"]).notes
+
+
 # A volume's head tells less than the whole.
 
 

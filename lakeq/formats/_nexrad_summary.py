@@ -32,6 +32,7 @@ WAVEFORMS = {
 _TELLS_RESCANS = 1800  # RDA build from which message 5 says which cuts are extra
 _SAME_ANGLE = 0.25  # degrees within which two cuts are one angle
 _MESSAGE_31_SINCE = "AR2V0002"
+NAME_IS_OFF = timedelta(minutes=1)  # of the header: the next volume begins 4 to 10 minutes later
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,17 @@ def identity_of(uri: str, header: VolumeHeader | None, facts: Facts) -> tuple[Id
         raise BadSource(what, uri, hint)
     place, source = _place(site, facts)
     return Identity(site, time, place), source
+
+
+def misnamed(uri: str, identity: Identity) -> bool:
+    """Whether the object's name tells of another volume than it holds.
+
+    Names of the archive can be a few seconds off the header: 3 in KTLX20140101_000624_V06.
+    """
+    name = named(uri)
+    if name is None:
+        return False
+    return name.site != identity.site or abs(name.time - identity.time) > NAME_IS_OFF
 
 
 def _is_site(text: str) -> bool:

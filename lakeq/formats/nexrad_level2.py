@@ -166,10 +166,12 @@ class _Reading:
             return
         from lakeq.formats._nexrad_grid import Grid
         from lakeq.formats._nexrad_rows import Batches
-        from lakeq.formats._nexrad_summary import identity_of
+        from lakeq.formats._nexrad_summary import identity_of, misnamed
 
         uri = self._source.uri
         self._identity, self._location_source = identity_of(uri, volume.header, volume.facts)
+        if misnamed(uri, self._identity):
+            self._context.notes["volumes whose name tells another radar or time than they hold"] = 1
         self._batches = {r: Batches(t, self._identity) for r, t in self._wanted.items()}
         if self._identity.place is None:
             self._context.notes["volumes whose radar's place is unknown"] = 1
