@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 from collections.abc import Collection
 from datetime import UTC
@@ -75,12 +76,17 @@ ROWS = st.lists(
 
 
 def write(
-    table: pa.Table, group_rows: int, aligned: Collection[str] = (), *, smallest: bool = False
+    table: pa.Table,
+    group_rows: int,
+    aligned: Collection[str] = (),
+    *,
+    smallest: bool = False,
+    smallest_rows: int = sys.maxsize,
 ) -> bytes:
     sink = pa.BufferOutputStream()
     columns = parquet_columns.leaves(table.schema, LAYOUT, aligned, smallest=smallest)
     assert columns is not None
-    writer = pages.PageWriter(sink, columns, 3)
+    writer = pages.PageWriter(sink, columns, 3, smallest_rows=smallest_rows)
     for start in range(0, table.num_rows, group_rows):
         group = table.slice(start, group_rows)
         writer.write_table(group, group.num_rows)
@@ -163,6 +169,25 @@ def test_each_column_is_packed_in_the_smallest_way_and_read_by_pyarrow_and_duckd
         ]
     assert all(new <= old for old, new in zip(*found.values(), strict=True))
     assert sum(found[True]) < 0.9 * sum(found[False])
+
+
+def test_the_smallest_way_is_tried_for_the_first_rows_only_where_a_table_says_so() -> None:
+    steps = np.cumsum(np.tile([231, 17, 40_000, 3], 10_000)).astype(np.int32)
+    table = pa.table({"steps": pa.array(steps)})
+    plain, smallest, first = (
+        [
+            group["total_byte_size"]
+            for group in pq.read_metadata(io.BytesIO(data)).to_dict()["row_groups"]
+        ]
+        for data in (
+            write(table, 10_000),
+            write(table, 10_000, smallest=True),
+            write(table, 10_000, smallest=True, smallest_rows=10_001),
+        )
+    )
+    assert min(plain[1], plain[2]) != smallest[2]
+    assert first == [*smallest[:2], *plain[2:]]
+    assert read(write(table, 10_000, smallest=True, smallest_rows=10_001)).equals(table)
 
 
 def _rows_of(data: bytes) -> list[Any]:

@@ -106,7 +106,8 @@ TABLE_KEYS = (
     Key("options", "mapping", "Text values for the format and its files: name -> text. Files know"
         " `row_group_rows`, `buffer_bytes` (of memory before a row group is written),"
         " `file_bytes` (beyond which the next file is begun), `delta` (columns to pack as"
-        " differences), `packing` (`smallest`: try for each column how), `zstd_level`,"
+        " differences), `packing` (`smallest`: try for each column how), `smallest_rows` (try"
+        " it only for the first rows of a file), `zstd_level`,"
         " `page_bytes`, `interleave` (of upkeep: two columns and the side of the squares"
         " that the first of `sort_by` numbers; crowded ones are parted), and for GeoParquet"
         " `geometry` (a column of WKB) and `covering` (the column of its bounds)."),

@@ -5,6 +5,7 @@ Readable by DuckDB, Athena (Trino) and Spark: data pages of version 1, zstd, no 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def layout(table: Table, schema: pa.Schema) -> dict[str, Any]:
     Ascending integers are packed as differences, all else by dictionary. On the chr22 slice of
     phase 3 that takes the lists of `genotypes` from 602 to 385 kB, and level 3 of zstd to 367.
     The table's options may name more columns to be packed as differences (`delta`), another level
-    (`zstd_level`) and larger pages (`page_bytes`), or ask for the smallest way (`packing`).
+    (`zstd_level`) and larger pages (`page_bytes`), or ask for the smallest way (`packing`,
+    `smallest_rows`).
     """
     named = DELTA_COLUMNS | frozenset(table.options.get("delta", "").split())
     lists = _lists_of_samples(table, schema)
@@ -95,9 +97,14 @@ def file_bytes(table: Table) -> int:
     return int(table.options.get("file_bytes", default))
 
 
-def packs_smallest(table: Table) -> bool:
-    """Whether an ingest tries for each column which way of packing is smallest, as upkeep does."""
-    return table.options.get("packing") == "smallest"
+def smallest_rows(table: Table) -> int:
+    """Rows of a file of an ingest for whose columns the smallest packing is tried, as upkeep does.
+
+    All where the table's `packing` is `smallest`; else those of its option, the first ones.
+    """
+    if table.options.get("packing") == "smallest":
+        return sys.maxsize
+    return int(table.options.get("smallest_rows", 0))
 
 
 def row_group_rows(table: Table) -> int:

@@ -9,6 +9,7 @@ protocol. Data pages are of version 1, compressed with zstd, with checksums.
 from __future__ import annotations
 
 import os
+import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,14 +52,24 @@ class _Chunk:
 
 
 class PageWriter:
-    """Writes one file into `sink`, row group by row group."""
+    """Writes one file into `sink`, row group by row group.
+
+    Row groups that begin behind the first `smallest_rows` rows are packed without trying what is
+    smallest.
+    """
 
     def __init__(
-        self, sink: Any, columns: Sequence[Leaf], level: int, page_values: int = PAGE_VALUES
+        self,
+        sink: Any,
+        columns: Sequence[Leaf],
+        level: int,
+        page_values: int = PAGE_VALUES,
+        smallest_rows: int = sys.maxsize,
     ) -> None:
         self._sink, self._leaves = sink, columns
         self._ways = [*columns]  # how each was packed last
         self._level, self._page_values = level, page_values
+        self._smallest_rows = smallest_rows
         self._groups: list[bytes] = []
         self._rows = 0
         self._notes: dict[str, str] = {}
@@ -70,7 +81,9 @@ class PageWriter:
         assert row_group_size >= table.num_rows
         start = self._sink.tell()
         columns, raw = [], 0
-        if len(self._groups) % _TRIED_EVERY == 0:
+        if self._rows >= self._smallest_rows:
+            self._ways = [replace(leaf, smallest=False) for leaf in self._leaves]
+        elif len(self._groups) % _TRIED_EVERY == 0:
             self._ways = [*self._leaves]
         for place, chunk in enumerate(self._chunks(table)):
             columns.append(self._write(self._leaves[place], chunk))

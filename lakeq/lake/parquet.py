@@ -28,8 +28,8 @@ from lakeq.lake.layout import (
     in_slices,
     layout,
     least_rows,
-    packs_smallest,
     row_group_rows,
+    smallest_rows,
 )
 from lakeq.lake.pages import PageWriter
 from lakeq.lake.pointers import Checksum, os_error
@@ -187,11 +187,12 @@ class FileWriter:
         self._bytes_per_row = 0.0  # compressed, of the row groups written so far
         self._written_rows = 0
         self._written_bytes = 0
+        self._smallest_rows = sys.maxsize if source is None else smallest_rows(table)
         self._leaves = leaves(  # None: pyarrow's writer is needed
             schema,
             layout(table, schema),
             aligned(table, schema),
-            smallest=source is None or packs_smallest(table),
+            smallest=self._smallest_rows > 0,
         )
         self._writer: PageWriter | pq.ParquetWriter | None = None
 
@@ -308,7 +309,9 @@ class FileWriter:
                 level, size = arguments["compression_level"], arguments["data_page_size"]
                 if self._source is None:
                     level = max(level, MERGED_ZSTD_LEVEL)
-                self._writer = PageWriter(self._sink, self._leaves, level, size // _VALUE_BYTES)
+                self._writer = PageWriter(
+                    self._sink, self._leaves, level, size // _VALUE_BYTES, self._smallest_rows
+                )
         return self._writer
 
     def close(self) -> NewFile:
