@@ -52,7 +52,7 @@ def failed(execution: Mapping[str, Any], cut_off: int) -> LakeqError:
         hint = f"the workgroup's cut-off is {cut_off:,} bytes: ask for less"
         return LimitPassed(text, where, hint)
     if status["State"] == "CANCELLED":
-        hint = "it is billed for what it had read"
+        hint = "somebody else stopped it: it is billed for what it had read; run it again"
         return QueryFailed(f"the query was cancelled: {text}", where, hint)
     if "Access Denied" in text or "AccessDenied" in text:
         hint = "may Athena read the lake's bucket and write the results'? lakeq athena doctor"

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lakeq import cost
 from lakeq.errors import BadLake
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlglot import exp
 
+    from lakeq.cost import PriceBook
     from lakeq.engines import ResultColumn
 
 FEW_ROWS = 100_000  # a LIMIT up to which pages of GetQueryResults are as quick
@@ -142,6 +144,40 @@ def delete(client: Any, manifest: str) -> str:
             client.delete_object(Bucket=bucket, Key=key)
         return ""
     return f"the files of the result stay: {manifest} lists them"
+
+
+def clear(client: Any, location: str, book: PriceBook) -> str:
+    """Delete what lies below the `location` of an UNLOAD that came to nothing; what to note of it.
+
+    Athena leaves there what it had written. Where it may not be deleted, the note says what lies
+    there and what that costs.
+    """
+    bucket, prefix = _place(location)
+    left: dict[str, int] = {}
+    with suppress(Exception):
+        for page in _pages(client, bucket, prefix):
+            left |= {item["Key"]: int(item["Size"]) for item in page.get("Contents", ())}
+        for key in list(left):
+            client.delete_object(Bucket=bucket, Key=key)
+            del left[key]
+        return ""
+    if not left:
+        return f"what the UNLOAD had written, if anything, stays below {location}"
+    size = sum(left.values())
+    dollars = cost.dollars(cost.storage_cost_usd(size, book))
+    files = "1 file" if len(left) == 1 else f"{len(left)} files"
+    said = f"{files} of the UNLOAD {'stays' if len(left) == 1 else 'stay'} below {location}"
+    return f"{said}: {size:,} bytes, {dollars} a month until they are deleted"
+
+
+def _pages(client: Any, bucket: str, prefix: str) -> Iterator[Any]:
+    more: dict[str, str] = {}
+    while True:
+        page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **more)
+        yield page
+        if not page.get("IsTruncated"):
+            return
+        more = {"ContinuationToken": page["NextContinuationToken"]}
 
 
 def _table(client: Any, uri: str) -> pa.Table:

@@ -36,6 +36,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
 PAGE_ROWS = 1000  # the most that GetQueryResults gives at once
 CUT_OFF_SHARE = 1.2  # of the bytes that the plan expects
 CUT_OFF_LEAST = 10_000_000  # the least that Athena takes for a workgroup, and bills
+STOP_S = 5.0  # for a query that is cancelled to say so
+ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 TIMES = {
     "queue": "QueryQueueTimeInMillis",
     "planning": "QueryPlanningTimeInMillis",
@@ -216,6 +218,7 @@ class Run:
         self._shaped: Shaped | None = None
         self._began = time.perf_counter()
         self._done = False
+        self._cleared = False
 
     def fetch(self, count: int) -> Sequence[Row]:
         """At most `count` further rows as Python values; none when the query is done."""
@@ -237,7 +240,7 @@ class Run:
             while True:
                 found = self._execution()
                 state = found["Status"]["State"]
-                if state in ("SUCCEEDED", "FAILED", "CANCELLED"):
+                if state in ENDED:
                     break
                 self._check_limits()
                 time.sleep(wait)
@@ -248,6 +251,7 @@ class Run:
         self._done = True
         self._manifest = found.get("Statistics", {}).get("DataManifestLocation", "")
         if state != "SUCCEEDED":
+            self._clear()
             raise failed(found, self._cut_off)
 
     def _execution(self) -> Any:
@@ -293,10 +297,34 @@ class Run:
             raise LimitPassed(f"stopped: it has read {read:,} bytes of {most:,}", "the query", hint)
 
     def _stop(self) -> None:
-        """Cancel the query, and say in the bill what it still costs."""
-        self._engine.call("stop_query_execution", QueryExecutionId=self.execution)
+        """Cancel the query, say in the bill what it still costs, and clear what it had written."""
         self._done = True
-        self._execution()
+        try:
+            self._engine.call("stop_query_execution", QueryExecutionId=self.execution)
+        except LakeqError as error:
+            self._notes.append(f"the query could not be stopped and goes on: {error.what}")
+            self._execution()
+            return
+        until = time.monotonic() + STOP_S
+        while self._execution()["Status"]["State"] not in ENDED and time.monotonic() < until:
+            time.sleep(FIRST_WAIT_S)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Delete the files of an UNLOAD that are not to be read, or not any more."""
+        if self._unload is None or self._cleared:
+            return
+        self._cleared = True
+        client = new_client("s3", self._engine.settings)
+        note = ""
+        if self._manifest:
+            note = unloading.delete(client, self._manifest)
+        else:
+            book = cost.prices(self._engine.settings.prices)
+            note = unloading.clear(client, self._unload.location, book)
+        if note:
+            self._notes.append(note)
+            self._execution()
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
@@ -338,19 +366,18 @@ class Run:
             raise
         except Exception as error:  # noqa: BLE001  # as above
             raise named(error, self._engine.settings.athena.workgroup) from redact.bare(error)
-        note = unloading.delete(client, self._manifest)
-        if note:
-            self._notes.append(note)
-            self._execution()
+        finally:
+            self._clear()
 
     def access(self) -> Access:
         """What was read up to now."""
         return self._engine.access()
 
     def close(self) -> None:
-        """Stop the query if it still runs."""
+        """Stop the query if it still runs, and delete the files of a result that nobody read."""
         if not self._done:
             self._stop()
+        self._clear()
         self._engine.close()
 
 

@@ -296,6 +296,99 @@ def test_a_result_that_may_not_be_read_is_one_clear_error(fake: FakeAthena, larg
         large.sql("select pos from thousand_genomes.variants", engine="athena").rows()
 
 
+LARGE = "select pos from thousand_genomes.variants"
+
+
+def left(fake: FakeAthena) -> list[str]:
+    """What lies in the place of an UNLOAD."""
+    return [key for _, key in fake.objects if "/unload/" in key]
+
+
+def test_a_query_that_somebody_else_cancels_is_one_clear_error_and_billed(
+    fake: FakeAthena, lab: Lake
+) -> None:
+    def cancelled() -> None:
+        for made in fake.executions.values():
+            made.state, made.reason = "CANCELLED", "Query cancelled by user"
+
+    fake.slow, fake.on_poll = 99, cancelled
+    result = lab.sql(COUNT)
+    with pytest.raises(QueryFailed, match="the query was cancelled: Query cancelled by user") as e:
+        result.rows()
+    assert "somebody else stopped it" in e.value.hint
+    assert result.report.cost_usd == Decimal("0.00005")
+    assert any("cancelled is billed" in note for note in result.report.notes)
+    assert "stop_query_execution" not in [name for name, _ in fake.calls]
+
+
+@pytest.mark.parametrize("how", ["interrupt", "seconds", "cancel", "failure", "cut-off", "bytes"])
+def test_an_unload_that_is_stopped_leaves_no_file(fake: FakeAthena, large: Lake, how: str) -> None:
+    limits: dict[str, object] = {}
+    kind: type[BaseException] = LimitPassed
+    fake.slow = 99
+    if how == "interrupt":
+        kind = KeyboardInterrupt
+        fake.on_poll = lambda: os.kill(os.getpid(), signal.SIGINT) if len(fake.calls) == 5 else None
+    elif how == "seconds":
+        limits["max_seconds"] = 0.05
+    elif how == "cancel":
+        kind = QueryFailed
+        fake.on_poll = lambda: [setattr(e, "state", "CANCELLED") for e in fake.executions.values()]
+    elif how == "failure":
+        kind, fake.slow, fake.halfway, fake.fail = QueryFailed, 1, True, "GENERIC_INTERNAL_ERROR"
+    elif how == "cut-off":
+        fake.slow, fake.halfway, fake.scans = 1, True, 99_000_000
+    else:
+        fake.errors["update_work_group"] = error("AccessDeniedException", "no", "UpdateWorkGroup")
+        fake.scans = 99_000_000
+    result = large.sql(LARGE, engine="athena", **limits)
+    assert left(fake)
+    with pytest.raises(kind):
+        result.rows()
+    assert left(fake) == []
+
+
+def test_files_of_a_stopped_unload_that_may_not_be_deleted_are_told_with_their_price(
+    fake: FakeAthena, large: Lake
+) -> None:
+    fake.halfway, fake.fail = True, "GENERIC_INTERNAL_ERROR"
+    fake.errors["delete_object"] = error("AccessDenied", "no", "DeleteObject")
+    result = large.sql(LARGE, engine="athena")
+    with pytest.raises(QueryFailed):
+        result.rows()
+    (note,) = [note for note in result.report.notes if "UNLOAD" in note]
+    assert note.startswith("1 file of the UNLOAD stays below s3://results/x/unload/")
+    assert "1,000 bytes" in note
+    assert "a month until they are deleted" in note
+    fake.errors["list_objects_v2"] = error("AccessDenied", "no", "ListObjectsV2")
+    result = large.sql(LARGE, engine="athena")
+    with pytest.raises(QueryFailed):
+        result.rows()
+    assert any("if anything, stays below s3://results/x/unload/" in n for n in result.report.notes)
+
+
+def test_a_result_that_nobody_reads_leaves_no_file(fake: FakeAthena, large: Lake) -> None:
+    result = large.sql(LARGE, engine="athena")
+    result.close()
+    assert left(fake) == []
+    result = large.sql(LARGE, engine="athena")
+    assert next(iter(result.batches(10))).num_rows
+    result.close()
+    assert left(fake) == []
+
+
+def test_a_query_that_may_not_be_stopped_says_so_and_is_still_interrupted(
+    fake: FakeAthena, lab: Lake
+) -> None:
+    fake.slow = 99
+    fake.errors["stop_query_execution"] = error("AccessDeniedException", "no", "StopQuery")
+    fake.on_poll = lambda: os.kill(os.getpid(), signal.SIGINT) if len(fake.calls) == 5 else None
+    result = lab.sql(COUNT)
+    with pytest.raises(KeyboardInterrupt):
+        result.rows()
+    assert any("could not be stopped and goes on" in note for note in result.report.notes)
+
+
 def test_interrupted_at_the_command_line_it_says_what_it_still_costs(
     fake: FakeAthena, tables: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,6 +87,7 @@ class FakeAthena:
     by_token: dict[str, str] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
     on_poll: Callable[[], None] | None = None
+    halfway: bool = False  # an UNLOAD that fails or is cut off has written a file before
     configuration: dict[str, Any] = field(default_factory=dict)  # of every workgroup
     state: str = "ENABLED"
 
@@ -118,6 +119,9 @@ class FakeAthena:
     def _execute(self, made: Execution, parameters: Sequence[str], workgroup: str) -> None:
         made.scanned = 0 if made.reused else self.scans
         cut_off = self.workgroups[workgroup]
+        if self.halfway and (found := _UNLOAD.fullmatch(made.text)):
+            bucket, _, prefix = found["place"].partition("://")[2].partition("/")
+            self.objects[bucket, f"{prefix}0_{uuid.uuid4().hex}"] = bytes(1000)
         if self.fail:
             made.reason = self.fail
             return
@@ -161,6 +165,16 @@ class FakeAthena:
         """Of S3: an object that UNLOAD wrote."""
         self._called("get_object", {"Bucket": Bucket, "Key": Key})
         return {"Body": io.BytesIO(self.objects[Bucket, Key])}
+
+    def list_objects_v2(self, Bucket: str, Prefix: str, **more: Any) -> dict[str, Any]:
+        """Of S3, one object a page."""
+        self._called("list_objects_v2", {"Bucket": Bucket, "Prefix": Prefix})
+        keys = sorted(k for b, k in self.objects if b == Bucket and k.startswith(Prefix))
+        after = [key for key in keys if key > more.get("ContinuationToken", "")]
+        found = [{"Key": key, "Size": len(self.objects[Bucket, key])} for key in after[:1]]
+        if len(after) < 2:
+            return {"Contents": found, "IsTruncated": False}
+        return {"Contents": found, "IsTruncated": True, "NextContinuationToken": after[0]}
 
     def delete_object(self, Bucket: str, Key: str) -> dict[str, Any]:
         """Of S3."""
