@@ -19,7 +19,7 @@ from lakeq.convert.executors.dask import Dask
 from lakeq.convert.executors.jobs import Jobs
 from lakeq.errors import BadSource, StorageUnavailable, UsageError, WorkerLost
 from tests.support.dask_cluster import cluster
-from tests.support.workers import deaths, dying, named_after, only_named_files, same_rows
+from tests.support.workers import FEW, deaths, dying, named_after, only_named_files, same_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_compiled")]
 pytest.importorskip("distributed", reason="the extra dask is not installed")
@@ -51,13 +51,14 @@ def test_what_a_killed_worker_had_is_done_by_another(
 ) -> None:
     environ = dying(tmp_path, named_after(made_volumes[1]), 2)
     with cluster(tmp_path, **environ) as executor:
-        lake.ingest("nexrad", made_volumes, executor=executor)
+        lake.ingest("nexrad", made_volumes, tables=FEW, executor=executor)
     assert deaths(tmp_path) == 2
-    here.ingest("nexrad", made_volumes)
+    here.ingest("nexrad", made_volumes, tables=FEW)
     assert same_rows(here, lake)["nexrad.volumes"] == 3
     only_named_files(lake)
 
 
+@pytest.mark.soak
 def test_an_object_that_every_worker_dies_of_is_named(
     lake: Lake, made_volumes: list[Path], tmp_path: Path
 ) -> None:
@@ -157,8 +158,8 @@ def test_jobs_of_a_batch_system_do_the_work(
             }
         )
     )
-    lake.ingest("nexrad", made_volumes, executor=f"{batch_system}:2")
-    here.ingest("nexrad", made_volumes)
+    lake.ingest("nexrad", made_volumes, tables=FEW, executor=f"{batch_system}:2")
+    here.ingest("nexrad", made_volumes, tables=FEW)
     assert same_rows(here, lake)["nexrad.volumes"] == 3
     only_named_files(lake)
     script = (tmp_path / "batch" / "script").read_text()

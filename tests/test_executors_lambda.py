@@ -17,7 +17,7 @@ from lakeq.errors import AccessDenied, BadSource, NotFound, UsageError, WorkerLo
 from lakeq.ingest import aws_part
 from tests.support.lambda_server import Function, crash, lambda_server, throttled
 from tests.support.s3 import S3
-from tests.support.workers import same_rows
+from tests.support.workers import FEW, same_rows
 
 pytestmark = pytest.mark.usefixtures("aws_credentials", "_compiled")
 
@@ -56,9 +56,9 @@ def named_keys(lake: Lake, bucket: str) -> set[str]:
 def test_calls_of_a_function_give_the_rows_of_an_ingest_here(
     remote: Lake, s3: S3, bucket: str, uris: list[str], function: Function, tmp_path: Path
 ) -> None:
-    remote.ingest("nexrad", uris, executor="lambda:lakeq-parts:2")
+    remote.ingest("nexrad", uris, tables=FEW, executor="lambda:lakeq-parts:2")
     here = lakeq.connect(tmp_path / "here", warehouse=f"s3://{bucket}/here")
-    here.ingest("nexrad", uris)
+    here.ingest("nexrad", uris, tables=FEW)
     assert same_rows(here, remote)["nexrad.volumes"] == 3
     assert (function.calls, function.most_at_once) == (3, 2)
     data = {key for key in s3.keys(bucket) if key.startswith("lake/") and "/data/" in key}
@@ -75,7 +75,7 @@ def test_what_is_too_large_for_a_call_goes_by_the_lake_and_is_gone_after(
 ) -> None:
     monkeypatch.setattr(aws_lambda, "MAX_PAYLOAD_BYTES", 1000)
     monkeypatch.setattr(aws_part, "MAX_ANSWER_BYTES", 1000)
-    remote.ingest("nexrad", uris[:1], executor="lambda:lakeq-parts")
+    remote.ingest("nexrad", uris[:1], tables=FEW, executor="lambda:lakeq-parts")
     assert function.sizes
     assert max(size for sizes in function.sizes for size in sizes) < 1000
     assert not [key for key in s3.keys(bucket) if key.endswith(".json") and "/data/" in key]
@@ -91,7 +91,7 @@ def test_a_call_that_fails_or_is_throttled_is_made_again(
         3: crash("Sandbox.Timedout", "Task timed out after 900.00 seconds"),
     }
     function.fail = answers.get
-    remote.ingest("nexrad", uris[:1], executor="lambda:lakeq-parts")
+    remote.ingest("nexrad", uris[:1], tables=FEW, executor="lambda:lakeq-parts")
     assert function.calls == 4
     assert remote.sql("select count(*) from nexrad.volumes").rows() == [(1,)]
 
@@ -106,7 +106,7 @@ def test_a_call_that_ran_but_whose_answer_was_lost_leaves_no_file(
         return answer
 
     function.handler = lossy
-    remote.ingest("nexrad", uris[:1], executor="lambda:lakeq-parts")
+    remote.ingest("nexrad", uris[:1], tables=FEW, executor="lambda:lakeq-parts")
     assert function.calls == 2
     data = {key for key in s3.keys(bucket) if key.startswith("lake/") and "/data/" in key}
     assert data == named_keys(remote, bucket)
@@ -118,7 +118,7 @@ def test_a_function_that_fails_each_time_is_an_error_with_its_words(
 ) -> None:
     function.fail = lambda _: crash("Runtime.OutOfMemory", "signal: killed")
     with pytest.raises(WorkerLost, match="in 3 attempts .*OutOfMemory") as caught:
-        remote.ingest("nexrad", uris[:1], executor="lambda:lakeq-parts")
+        remote.ingest("nexrad", uris[:1], tables=FEW, executor="lambda:lakeq-parts")
     assert caught.value.where == uris[0]
     assert remote._iceberg.tables() == []
     assert not [key for key in s3.keys(bucket) if key.startswith("lake/")]
@@ -163,9 +163,9 @@ def test_the_function_writes_below_its_warehouse_only_and_reads_no_disk(
     events: list[dict[str, str]] = []
     function.handler = lambda event, context: events.append(dict(event)) or 1 / 0
     with pytest.raises(WorkerLost):
-        remote.ingest("nexrad", uris[:1], executor="lambda:lakeq-parts")
+        remote.ingest("nexrad", uris[:1], tables=FEW, executor="lambda:lakeq-parts")
     unit = json.loads(events[0]["unit"])
-    warehouse = decode(events[0]["unit"]).targets["gates"].location.removesuffix("/nexrad/gates")
+    warehouse = decode(events[0]["unit"]).targets["grid"].location.removesuffix("/nexrad/grid")
 
     def refused(changed: dict[str, Any], word: str) -> None:
         answer = aws_part.handler({"unit": json.dumps(unit | changed)}, function)["answer"]
@@ -175,7 +175,7 @@ def test_the_function_writes_below_its_warehouse_only_and_reads_no_disk(
         (f"{warehouse}2/x", "writes below"),
         (f"{warehouse}/../x", "not a unit"),
     ):
-        refused({"targets": {"gates": {**unit["targets"]["gates"], "location": location}}}, word)
+        refused({"targets": {"grid": {**unit["targets"]["grid"], "location": location}}}, word)
     refused({"source": {**unit["source"], "uri": "file:///etc/passwd"}}, "on S3 only")
     refused({"source": {**unit["source"], "size_bytes": 1 << 40}}, "this function takes")
     refused({"lakeq": "0.0.1"}, "this worker has")

@@ -174,7 +174,7 @@ def test_four_processes_and_another_tool_lose_nothing(
 @pytest.mark.parametrize(
     ("point", "call", "after"),
     [
-        ("lakeq.lake.shared_log:SharedLog.put", 1, [1]),
+        pytest.param("lakeq.lake.shared_log:SharedLog.put", 1, [1], marks=pytest.mark.soak),
         pytest.param(STEP, 1, [1, 2000], marks=pytest.mark.soak),
         (STEP, 2, [1, 2000]),
         (END, 1, [1, 2000]),

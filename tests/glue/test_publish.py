@@ -135,7 +135,10 @@ def test_a_dry_run_says_bytes_requests_and_dollars_and_writes_nothing(
 
 @pytest.mark.parametrize(
     ("point", "call"),
-    [("lakeq.lake.publish:send", 2), ("lakeq.lake.shared_log:SharedLog.put", 1)],
+    [
+        ("lakeq.lake.publish:send", 2),
+        pytest.param("lakeq.lake.shared_log:SharedLog.put", 1, marks=pytest.mark.soak),
+    ],
 )
 def test_a_publish_killed_in_the_middle_leaves_the_destination_and_goes_on(
     made: Path, local: Lake, s3: S3, root: str, prefix: str, point: str, call: int, tmp_path: Path

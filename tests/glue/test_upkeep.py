@@ -79,14 +79,14 @@ def no_file_more(chain: GlueChain) -> bool:
 
 
 def test_workers_of_two_machines_bring_each_object_in_once(chain: GlueChain) -> None:
-    for number in range(6):
+    for number in range(3):
         chain.put(f"a/{number}")
     bodies = [body for body in chain.aws.bodies(chain.url) if "s3:TestEvent" not in body]
     for body in bodies * 2:
         chain.queue().send(body)
     counts = chain.work(workers=2) + chain.elsewhere().work()
-    assert (counts["committed"], counts["failed"], counts["poison"]) == (6, 0, 0)
-    assert chain.rows() == expected({f"a/{number}": (1, 3) for number in range(6)})
+    assert (counts["committed"], counts["failed"], counts["poison"]) == (3, 0, 0)
+    assert chain.rows() == expected({f"a/{number}": (1, 3) for number in range(3)})
     assert chain.depth() == chain.depth(chain.dead_url) == 0
     assert no_file_more(chain)
 
@@ -192,7 +192,7 @@ def test_a_flipped_bit_and_a_lost_file_are_found_and_repaired(
 
 
 def test_small_files_are_compacted_to_the_same_rows(chain: GlueChain) -> None:
-    for number in range(4):
+    for number in range(2):
         assert statuses(chain.ingester()([chain.put(f"a/{number}")])) == ["committed"]
     rows = chain.rows()
     lake: IcebergLake = chain.lake
@@ -201,5 +201,5 @@ def test_small_files_are_compacted_to_the_same_rows(chain: GlueChain) -> None:
     (table,) = chain.dataset.tables.values()
     report = maintain(lake, chain.settings, [table], Work(sweep=True))
     (done,) = report.tables
-    assert (done.files_before, done.files_after) == (4, 1)
+    assert (done.files_before, done.files_after) == (2, 1)
     assert chain.elsewhere().rows() == rows

@@ -16,10 +16,9 @@ from tests.support.dask_cluster import cluster
 from tests.support.glue import data_keys, named_data, variables
 from tests.support.lambda_server import Function, crash, lambda_server
 from tests.support.s3 import S3
-from tests.support.workers import deaths, dying, named_after, same_rows
+from tests.support.workers import FEW, deaths, dying, named_after, same_rows
 
 pytestmark = pytest.mark.usefixtures("aws_credentials", "_compiled")
-TABLES = ["volumes", "grid"]
 
 
 @pytest.fixture
@@ -62,11 +61,12 @@ def test_a_killed_process_of_ours_loses_nothing(
     with monkeypatch.context() as patched:
         for name, value in dying(tmp_path, named_after(made_volumes[1]), 1).items():
             patched.setenv(name, value)
-        lake.ingest("nexrad", uris, tables=TABLES, executor="processes:2")
+        lake.ingest("nexrad", uris, tables=FEW, executor="processes:2")
     assert deaths(tmp_path) == 1
     as_here(lake, here, s3, root, uris)
 
 
+@pytest.mark.soak
 def test_a_killed_worker_of_dask_loses_nothing(
     lake: Lake,
     here: Lake,
@@ -78,7 +78,7 @@ def test_a_killed_worker_of_dask_loses_nothing(
 ) -> None:
     environ = dying(tmp_path, named_after(made_volumes[1]), 1)
     with cluster(tmp_path, **environ) as executor:
-        lake.ingest("nexrad", uris, tables=TABLES, executor=executor)
+        lake.ingest("nexrad", uris, tables=FEW, executor=executor)
     assert deaths(tmp_path) == 1
     as_here(lake, here, s3, root, uris)
 
@@ -103,7 +103,7 @@ def test_calls_of_lambda_one_of_which_fails_lose_nothing(
 
     function.handler = handler
     function.fail = {2: crash("Sandbox.Timedout", "Task timed out")}.get
-    lake.ingest("nexrad", uris, tables=TABLES, executor="lambda:lakeq-parts:1")
+    lake.ingest("nexrad", uris, tables=FEW, executor="lambda:lakeq-parts:1")
     assert function.calls == len(uris) + 1
     as_here(lake, here, s3, root, uris)
 
@@ -115,17 +115,17 @@ def test_an_object_that_workers_die_of_leaves_the_lake_as_it_was(
     uris: list[str],
     function: Function,
 ) -> None:
-    lake.ingest("nexrad", uris[:1], tables=TABLES)
+    lake.ingest("nexrad", uris[:1], tables=FEW)
     before = lake._iceberg.metadata_files()
     function.fail = lambda _: crash("Runtime.OutOfMemory", "signal: killed")
     with pytest.raises(WorkerLost, match="in 3 attempts"):
-        lake.ingest("nexrad", uris[1:2], tables=TABLES, executor="lambda:lakeq-parts")
+        lake.ingest("nexrad", uris[1:2], tables=FEW, executor="lambda:lakeq-parts")
     assert lake._iceberg.metadata_files() == before
     assert data_keys(s3, root) == named_data(lake._iceberg)
 
 
 def as_here(lake: Lake, here: Lake, s3: S3, root: str, uris: list[str]) -> None:
     """The rows are those of an ingest here, and no file is left over."""
-    here.ingest("nexrad", uris, tables=TABLES)
+    here.ingest("nexrad", uris, tables=FEW)
     assert same_rows(here, lake)["nexrad.volumes"] == len(uris)
     assert data_keys(s3, root) == named_data(lake._iceberg)

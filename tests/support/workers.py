@@ -37,6 +37,9 @@ os.fsync, socket.socket.sendall = deadly, sending
 """
 
 
+FEW = ["volumes", "sweeps", "grid"]  # tables of a volume, without the millions of gates
+
+
 def dying(folder: Path, at: str, times: int) -> dict[str, str]:
     """The environment of workers that kill themselves, `times` in all, over a file named `at`."""
     (folder / "deadly").mkdir(exist_ok=True)
