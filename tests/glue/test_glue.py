@@ -176,7 +176,7 @@ def test_four_processes_and_another_tool_lose_nothing(
     [
         pytest.param("lakeq.lake.shared_log:SharedLog.put", 1, [1], marks=pytest.mark.soak),
         pytest.param(STEP, 1, [1, 2000], marks=pytest.mark.soak),
-        (STEP, 2, [1, 2000]),
+        pytest.param(STEP, 2, [1, 2000], marks=pytest.mark.soak),  # as below, with a sweep
         (END, 1, [1, 2000]),
     ],
     ids=["before the intent", "before the first table", "between two tables", "before the end"],
@@ -395,6 +395,7 @@ def test_a_denied_update_says_which_right_is_missing_and_leaves_the_lake(
     assert positions(machine("other").lake(), table="made.carriers") == [1]
 
 
+@pytest.mark.soak
 def test_the_whole_job_runs_on_a_lake_that_glue_names(
     s3: S3, root: str, prefix: str, made_cohort: MadeCohort, cohort_lake: Lake
 ) -> None:

@@ -91,6 +91,7 @@ def test_workers_of_two_machines_bring_each_object_in_once(chain: GlueChain) -> 
     assert no_file_more(chain)
 
 
+@pytest.mark.soak
 def test_overwritten_deleted_and_stale_objects_end_in_the_newest_on_any_machine(
     chain: GlueChain,
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_worker_that_dies_in_its_commit_is_finished_by_the_next(
     assert no_file_more(chain)
 
 
+@pytest.mark.soak
 def test_the_commands_of_the_ingest_say_what_they_say_on_a_local_lake(
     chain: GlueChain, command: Command
 ) -> None:
@@ -191,6 +193,7 @@ def test_a_flipped_bit_and_a_lost_file_are_found_and_repaired(
     assert cohort.sql("select * from clinvar.grch37 order by all").rows() == rows
 
 
+@pytest.mark.soak
 def test_small_files_are_compacted_to_the_same_rows(chain: GlueChain) -> None:
     for number in range(2):
         assert statuses(chain.ingester()([chain.put(f"a/{number}")])) == ["committed"]

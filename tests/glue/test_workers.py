@@ -83,6 +83,7 @@ def test_a_killed_worker_of_dask_loses_nothing(
     as_here(lake, here, s3, root, uris)
 
 
+@pytest.mark.soak
 def test_calls_of_lambda_one_of_which_fails_lose_nothing(
     lake: Lake,
     here: Lake,
