@@ -38,7 +38,8 @@ def _columns(table: TablePlan, plan: Plan) -> Iterator[str]:
     for name, size in table.columns[:REWRITES]:
         share = size / plan.high_bytes
         if share >= COSTLY_SHARE:
-            yield f"{table.name}.{name} is {share:.0%} of it ({cost.size(size)})"
+            column = f"the column {name} of {table.name}"
+            yield f"{share:.0%} of it ({cost.size(size)}) is {column}"
 
 
 def _pruning(table: Table, plan: Plan) -> Iterator[str]:
@@ -73,13 +74,17 @@ def rewrites(
     used: Sequence[Table],
     tables: Mapping[str, TableSnapshot],
     planned: Callable[[str], Plan | None],
+    *,
+    counted: bool = False,
 ) -> list[Cheaper]:
     """Cheaper queries, the cheapest last; `planned` gives the plan of a text, None if it fails.
 
-    They ask for less: each says what it leaves out.
+    They ask for less: each says what it leaves out. A query whose rows are `counted` by its text is
+    not asked how many there are.
     """
     found: list[Cheaper] = []
-    for what, text in _candidates(sql, plan, used, tables):
+    candidates = list(_candidates(sql, plan, used, tables))
+    for what, text in candidates[:-1] if counted else candidates:
         if any(text == each.sql for each in found):
             continue
         other = planned(text)
@@ -123,12 +128,12 @@ def _narrower(
 
 
 def _partitions(snapshot: TableSnapshot) -> list[tuple[str, str | None]]:
-    """The partition values of the first file and of the smallest one, each once."""
+    """The partition values of the first file and of the two smallest ones, each once."""
     files = list(snapshot.files[:FILES_SEEN])
-    if not files:
-        return []
-    smallest = min(files, key=lambda file: file.size_bytes)
-    return list(dict.fromkeys([*files[0].partition, *smallest.partition]))
+    smallest = sorted(files, key=lambda file: file.size_bytes)[:2]
+    return list(
+        dict.fromkeys(value for file in (*files[:1], *smallest) for value in file.partition)
+    )
 
 
 def _cuts(table: Table, snapshot: TableSnapshot) -> list[tuple[str, int]]:

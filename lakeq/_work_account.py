@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from lakeq.storage.tally import Requests
 
 GROWTH = 3  # bytes written for a raw one at the most: all tables of a radar volume take 2.8
-READS, WRITES = 64, 4  # requests for a data file at the most, its share of the metadata included
 NAMED = 5  # objects of an ingest that are named
 S3 = ("s3://", "s3a://", "s3n://")
 
@@ -38,23 +37,27 @@ class Upkeep:
         self.run = run
         self._lake = lake
         self._before = lake.tally.requests
+        self._told_before = lake.tally.bytes_read
         self._out_bytes = self._reads = self._written_bytes = 0
 
-    def allow(self, read_bytes: int, written_bytes: int, files: int) -> None:
-        """Set aside the most that so much can cost; `BudgetRefused` where a budget lacks it."""
+    def allow(self, read_bytes: int, written_bytes: int, reads: int, writes: int = 0) -> None:
+        """Set aside the most that so much can cost; `BudgetRefused` where a budget lacks it.
+
+        `reads` are requests at the price of a GET, `writes` at that of a PUT.
+        """
         if not self._lake.is_on_s3:
             return
         book = self.run.ledger.book
         most = [
             cost.egress_cost_usd(read_bytes, book),
             cost.storage_cost_usd(written_bytes, book),
-            cost.s3_requests_cost_usd(READS * files, book),
-            cost.s3_puts_cost_usd(WRITES * files, book),
+            cost.s3_requests_cost_usd(reads, book),
+            cost.s3_puts_cost_usd(writes, book),
         ]
         self.run.reserve_more(cost.total(most))
 
     def took(self, read_bytes: int, requests: int = 0) -> None:
-        """So many bytes were read; `requests` are those that the lake itself did not make."""
+        """So many bytes were read, in so many requests, by others than the lake itself."""
         if self._lake.is_on_s3:
             self._out_bytes += read_bytes
             self._reads += requests
@@ -72,9 +75,11 @@ class Upkeep:
         if gets + puts:
             usd = [cost.s3_requests_cost_usd(gets, book), cost.s3_puts_cost_usd(puts, book)]
             yield Line("request", None, gets + puts, cost.total(usd))
-        if self._out_bytes:
-            usd_out = cost.egress_cost_usd(self._out_bytes, book)
-            yield Line("egress", self._out_bytes, None, usd_out)
+        out_bytes = self._out_bytes
+        if self._lake.is_on_s3:  # metadata and footers, as the lake reads them
+            out_bytes += self._lake.tally.bytes_read - self._told_before
+        if out_bytes:
+            yield Line("egress", out_bytes, None, cost.egress_cost_usd(out_bytes, book))
         if self._written_bytes:
             month = cost.storage_cost_usd(self._written_bytes, book)
             yield Line("storage", self._written_bytes, None, month)

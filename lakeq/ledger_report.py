@@ -283,7 +283,7 @@ class _Sum:
             bytes=round(count),
             usd=_dollars(self.usd),
             usd_per_query=_dollars(self.usd / queries) if queries else None,
-            usd_per_tb=_dollars(self.usd * cost.TB / count) if count else None,
+            usd_per_tb=_per_tb(self.usd, count) if count else None,
             other_usd=_dollars(self.other),
             pruning_usd=_dollars(self.pruning),
             parquet_usd=None if self.parquet is None else _dollars(self.parquet),
@@ -307,6 +307,11 @@ def _raw_by_dataset(
 def _raw_sizes(ledger: Ledger) -> dict[tuple[str, int], int]:
     found = ledger.look("SELECT * FROM raw_sizes")
     return {(str(r["name"]), int(str(r["snapshot"]))): int(str(r["bytes"])) for r in found}
+
+
+def _per_tb(usd: Fraction, count: Fraction) -> Decimal:
+    """A price to compare with others: to the cent."""
+    return Decimal(round(100 * usd * cost.TB / count)) / 100
 
 
 def _dollars(amount: Fraction) -> Decimal:

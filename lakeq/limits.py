@@ -49,11 +49,15 @@ def allowed_bytes(limits: Limits, plan: Plan) -> int | None:
 def refuse(limits: Limits, plan: Plan) -> NoReturn:
     """Raise `BudgetRefused` for a plan that is refused; its cheaper queries are the hint."""
     what = "refused before anything was read, at no cost: " + "; ".join(passed(limits, plan))
-    hint = "\n         ".join(f"cheaper, {each}" for each in plan.cheaper)
-    raise BudgetRefused(what, "the query", hint or "raise the limit, or ask for less")
+    least = cost.athena_cost_usd(1, plan.prices)
+    if limits.max_usd is not None and limits.max_usd < least:
+        hint = f"no query costs less than {cost.dollars(least)}, the least that Athena bills"
+    else:
+        hint = "\n         ".join(plan.told_cheaper) or "raise the limit, or ask for less"
+    raise BudgetRefused(what, "the query", hint)
 
 
 def with_cheaper(refusal: BudgetRefused, plan: Plan) -> BudgetRefused:
     """`refusal` with the plan's cheaper queries in its hint."""
-    hints = [refusal.hint, *(f"cheaper, {each}" for each in plan.cheaper)]
+    hints = [refusal.hint, *plan.told_cheaper]
     return BudgetRefused(refusal.what, refusal.where, "\n         ".join(filter(None, hints)))

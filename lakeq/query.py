@@ -372,6 +372,7 @@ class Ready:
     used: tuple[Table, ...]
     datasets: Mapping[str, Dataset]
     virtual: Virtual | None = None
+    counted: bool = False
 
     def advised(self) -> Plan:
         """The plan with advice and with cheaper queries, each of them planned here and now."""
@@ -385,7 +386,9 @@ class Ready:
             )
             return found.plan if found.known else None
 
-        cheaper = _advice.rewrites(self.sql, self.plan, self.used, self.tables, tried)
+        cheaper = _advice.rewrites(
+            self.sql, self.plan, self.used, self.tables, tried, counted=self.counted
+        )
         advice = _advice.advice(self.plan, self.used, self.datasets)
         return replace(self.plan, advice=tuple(advice), cheaper=tuple(cheaper))
 
@@ -557,6 +560,7 @@ def prepare(
             used=tuple(allowed.tables),
             datasets=datasets,
             virtual=virtual,
+            counted=found.counted,
         )
     except BaseException:
         place.close()

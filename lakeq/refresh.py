@@ -15,6 +15,7 @@ from zlib import crc32
 
 from lakeq.convert.sink import Sink
 from lakeq.errors import BadCatalog, OutOfMemory, StorageUnavailable, UsageError
+from lakeq.lake import requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +125,8 @@ def _made(
     from lakeq.lake.commit import Change
 
     try:
-        account.allow(0, _expected_bytes(lake, table, result), FILES)
+        size = _expected_bytes(lake, table, result)
+        account.allow(0, size, requests.COMMIT_READS, requests.to_write(FILES, size))
     except BaseException:
         result.close()
         raise

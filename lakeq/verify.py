@@ -12,9 +12,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lakeq.errors import BadLake, LakeqError, NotFound
+from lakeq.lake import requests
+from lakeq.lake.inside import FOOTER_GUESS_BYTES
 
 if TYPE_CHECKING:
     from lakeq.catalog import Catalog, Dataset
@@ -117,7 +120,7 @@ def verify(
     """Check the tables `names`: every file that their current snapshots name, and orphans.
 
     Reads each file once, in pieces. A damaged file is a finding, not an error; what cannot be
-    reached is an error. `account` is asked before the data files of a table are read.
+    reached is an error. `account` is asked before a table's metadata and data files are read.
     """
     started = time.perf_counter()
     tally = _Tally()
@@ -143,7 +146,7 @@ def _table(
     lake: IcebergLake, name: str, tally: _Tally, progress: Progress, account: Account | None
 ) -> Iterator[Finding]:
     try:
-        inventory = lake.inventory(name)
+        inventory = lake.inventory(name, partial(_allow, account))
     except (BadLake, NotFound) as error:
         yield Finding(name, error.where, METADATA, error.what)
         return
@@ -172,6 +175,12 @@ def _table(
         yield Finding(name, path, ORPHAN, f"{size} bytes that no snapshot names")
 
 
+def _allow(account: Account | None, size: int, files: int) -> None:
+    """Ask for files of the metadata, which are read to check them and again to follow them."""
+    if account is not None:
+        account.allow(requests.TELLINGS * size, 0, requests.TELLING * files)
+
+
 def _data(
     lake: IcebergLake,
     name: str,
@@ -184,7 +193,10 @@ def _data(
     read = 0
     if account is not None:
         account.took(sum(checked.bytes_read for checked in inventory.metadata.values()))
-        account.allow(total, 0, len(inventory.files))
+        count = len(inventory.files)
+        listed = requests.to_list(count + len(inventory.metadata))
+        ends = sum(min(file.size_bytes, FOOTER_GUESS_BYTES) for file in inventory.files)
+        account.allow(total + ends, 0, requests.CHECKING * count, listed)
     for file in inventory.files:
         checked = lake.check_data(file)
         if account is not None:

@@ -10,6 +10,7 @@ import pytest
 import lakeq
 from examples.make_cohort import MadeCohort
 from lakeq import config, convert, cost
+from lakeq._work_account import Upkeep
 from lakeq.api import Lake
 from lakeq.errors import BadSource, BudgetRefused
 from tests.support.counting_proxy import CountingProxy, counting_proxy
@@ -157,9 +158,11 @@ def test_upkeep_of_a_lake_on_s3_is_set_aside_and_entered_with_what_it_read_and_w
         known = len(lines(tmp_path / "lake" / "ledger.db"))
         report = rich.verify("thousand_genomes")
         gets, puts = priced(proxy)
+        sent = sum(request.sent for request in proxy.read())
     found = {str(x["kind"]): x for x in lines(tmp_path / "lake" / "ledger.db")[known:]}
     assert report.sound
-    assert found["maintain"]["bytes"] == found["egress"]["bytes"] == report.bytes_read
+    assert found["maintain"]["bytes"] == report.bytes_read
+    assert found["egress"]["bytes"] == sent  # files whole, metadata and footers once more
     assert found["request"]["count"] == gets + puts
     made = on_s3(tmp_path, s3.endpoint_url, bucket).refresh(table)
     stored = [x for x in lines(tmp_path / "lake" / "ledger.db") if x["kind"] == "storage"][-1]
@@ -195,8 +198,61 @@ def test_an_upkeep_that_a_budget_lacks_reads_and_writes_no_data_file(
         rich = on_s3(tmp_path, proxy.url, bucket)
         (upkept,) = rich.maintain([name]).tables
         gets, puts = priced(proxy)
+        sent = sum(request.sent for request in proxy.read())
     found = {str(x["kind"]): x for x in lines(tmp_path / "lake" / "ledger.db")[known:]}
     assert upkept.compacted > 0
     assert found["request"]["count"] == gets + puts
     assert found["storage"]["bytes"] == upkept.bytes_after
+    assert found["egress"]["bytes"] == sent
     check(tmp_path / "lake" / "ledger.db")
+
+
+@pytest.mark.usefixtures("aws_credentials")
+def test_an_upkeep_sets_aside_at_least_the_requests_that_it_makes(
+    tmp_path: Path, made_cohort: MadeCohort, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted from the files of the snapshot; a witness on the way counts those made."""
+    bucket, twin = s3.bucket(), tmp_path / "twin.vcf.gz"
+    twin.write_bytes(made_cohort.vcf.read_bytes())
+    dataset, panel = "thousand_genomes", made_cohort.panel
+    lake = on_s3(tmp_path, s3.endpoint_url, bucket)
+    lake.ingest(dataset, [made_cohort.vcf, twin], tables=["variants", "samples"], panel=panel)
+    lake.ingest("clinvar.grch37", [made_cohort.clinvar])
+    asked: list[tuple[int, int, int, int]] = []
+    allow = Upkeep.allow
+
+    def told(self: Upkeep, *given: int) -> None:
+        asked.append((*given, 0)[:4])  # type: ignore[arg-type]  # four numbers
+        allow(self, *given)
+
+    monkeypatch.setattr(Upkeep, "allow", told)
+    calls = {
+        "verify": lambda lake: lake.verify(),
+        "maintain": lambda lake: lake.maintain([f"{dataset}.variants"]),
+        "refresh": lambda lake: lake.refresh(f"{dataset}.variants_clinvar"),
+    }
+    for name, call in calls.items():
+        asked.clear()
+        with counting_proxy(s3.endpoint_url) as proxy:
+            call(on_s3(tmp_path, proxy.url, bucket))
+            gets, puts = priced(proxy)
+            lists = sum("list-type" in request.query for request in proxy.requests)
+        reads, writes = (sum(each[n] for each in asked) for n in (2, 3))
+        if name != "refresh":  # whose query has an entry of its own
+            assert gets <= reads <= 30 * gets, name  # no chunk joined with its neighbours
+            assert sum(r.sent for r in proxy.read()) <= sum(each[0] for each in asked), name
+        assert puts <= writes <= 12 * (puts + lists), name
+
+
+@pytest.mark.usefixtures("aws_credentials")
+def test_a_check_asks_before_it_reads_the_metadata(
+    tmp_path: Path, made_cohort: MadeCohort, s3: S3
+) -> None:
+    bucket = s3.bucket()
+    on_s3(tmp_path, s3.endpoint_url, bucket).ingest("clinvar.grch37", [made_cohort.clinvar])
+    with counting_proxy(s3.endpoint_url) as proxy:
+        poor = on_s3(tmp_path, proxy.url, bucket, budget=[{"usd": "0.01"}], prices=COSTLY)
+        with pytest.raises(BudgetRefused, match=r"this would cost up to .* of \$0.01"):
+            poor.verify()
+        assert not [r for r in proxy.requests if "/clinvar/" in r.path]
+    assert lines(tmp_path / "lake" / "ledger.db")[-1]["outcome"] == "refused"

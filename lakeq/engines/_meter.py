@@ -64,7 +64,8 @@ class Meter:
         """Raise `LimitPassed` when a limit has been passed."""
         if self._reason:
             read = self._read
-            words = f"{self._reason}; it has read {read:,} bytes, {self._allowance.words(read)}"
+            bill = f"{read:,} bytes, {self._allowance.words(read)}" if read else "nothing"
+            words = f"{self._reason}; it has read {bill}"
             hint = "raise the limit, or see: lakeq sql --dry-run"
             raise LimitPassed(words, "the query", hint)
 

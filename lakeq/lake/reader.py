@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lakeq.lake.commit import Contents
     from lakeq.lake.io import WarehouseIO
     from lakeq.lake.session import Session
-    from lakeq.lake.verify import Checked, Inventory, Listed
+    from lakeq.lake.verify import Allow, Checked, Inventory, Listed
     from lakeq.lake.versions import Version
     from lakeq.snapshot import DataFile, SnapshotInfo, TableSnapshot
     from lakeq.storage.s3 import Buckets
@@ -206,8 +206,11 @@ class LakeReader:
         """Every version of a dataset's objects whose URIs begin with `prefix`, by URI."""
         return self._pointers.all_versions(dataset, prefix)
 
-    def inventory(self, name: str) -> Inventory:
-        """Every file of table `name`, as its metadata has them; no data file is opened."""
+    def inventory(self, name: str, allow: Allow | None = None) -> Inventory:
+        """Every file of table `name`, as its metadata has them; no data file is opened.
+
+        `allow` is told how many bytes and files are about to be read, and may refuse by raising.
+        """
         from lakeq.lake import verify as lake_verify
 
         location = self._pointers.current(name)
@@ -215,7 +218,7 @@ class LakeReader:
             self._check_present(name, {})
         at = location or ""
         contents = self._contents(name, at)
-        return lake_verify.inventory(self._files(), at, contents, self._pointers.checksum)
+        return lake_verify.inventory(self._files(), at, contents, self._pointers.checksum, allow)
 
     def damaged_side_files(self, name: str) -> list[Path]:
         """The side files of table `name` that are not what was written; they are made again."""

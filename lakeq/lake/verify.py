@@ -9,7 +9,7 @@ Sources: apache/parquet-format, parquet.thrift (PageHeader.crc, over the compres
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 from zlib import crc32
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from lakeq.lake.io import WarehouseIO
     from lakeq.lake.pointers import Checksum
     from lakeq.snapshot import DataFile
+
+Allow = Callable[[int, int], None]  # bytes and files that are about to be read
 
 PIECE_BYTES = 1 << 20
 HEADER_BYTES = 64 << 10  # a page header is some 30 bytes; statistics of long texts make it longer
@@ -144,34 +146,67 @@ class Inventory:
     rows: int | None
 
 
+class _Metadata:
+    """Files of a table's metadata, each checked once; somebody is asked before they are read."""
+
+    def __init__(
+        self,
+        files: WarehouseIO,
+        checksum: Callable[[str], Checksum | None],
+        allow: Allow | None,
+    ) -> None:
+        self.checked: dict[str, Checked] = {}
+        self._files = files
+        self._checksum = checksum
+        self._allow = allow
+
+    def size(self, path: str) -> int:
+        """Bytes of a file as they were written; 0 where nobody kept that."""
+        known = self._checksum(path)
+        return 0 if known is None else known.size_bytes
+
+    def ask(self, sizes: Mapping[str, int]) -> None:
+        """Ask whether files of these sizes may be read, as far as they were not."""
+        new = [size for path, size in sizes.items() if path not in self.checked]
+        if self._allow is not None and new:
+            self._allow(sum(new), len(new))
+
+    def sound(self, path: str) -> bool:
+        """Whether a file is what was written."""
+        if path not in self.checked:
+            self.checked[path] = check_file(self._files, path, self._checksum(path))
+        return not self.checked[path].problem
+
+
 def inventory(
     files: WarehouseIO,
     location: str,
     contents: Contents | None,
     checksum: Callable[[str], Checksum | None],
+    allow: Allow | None = None,
 ) -> Inventory:
     """What the table whose metadata file is at `location` consists of.
+
+    `allow` is told how many bytes and files of the metadata are about to be read, and may refuse.
 
     `contents` are the objects of each file where a side file tells them; for others the manifest
     does, if there is one object only. `BadLake` when metadata that is what was written, or has no
     checksum, cannot be followed.
     """
-    checked: dict[str, Checked] = {}
-
-    def sound(path: str) -> bool:
-        if path not in checked:
-            checked[path] = check_file(files, path, checksum(path))
-        return not checked[path].problem
-
-    if not sound(location):
-        return Inventory(checked, (), None)
+    seen = _Metadata(files, checksum, allow)
+    seen.ask({location: seen.size(location)})
+    if not seen.sound(location):
+        return Inventory(seen.checked, (), None)
     metadata = load_metadata(files, location)
+    seen.ask({s.manifest_list: seen.size(s.manifest_list) for s in metadata.snapshots})
     found: dict[str, Listed] = {}
     current = metadata.current_snapshot_id
     whole = True
     for snapshot in sorted(metadata.snapshots, key=lambda s: s.snapshot_id != current):
-        for manifest in manifests_of(files, snapshot) if sound(snapshot.manifest_list) else ():
-            if manifest.manifest_path in checked or not sound(manifest.manifest_path):
+        manifests = manifests_of(files, snapshot) if seen.sound(snapshot.manifest_list) else ()
+        seen.ask({each.manifest_path: each.manifest_length for each in manifests})
+        for manifest in manifests:
+            if manifest.manifest_path in seen.checked or not seen.sound(manifest.manifest_path):
                 continue
             for file in manifest_files(files, manifest):
                 inside = [source for source, _ in (contents or {}).get(file.file_path, ())]
@@ -180,8 +215,8 @@ def inventory(
                 size, rows = file.file_size_in_bytes, file.record_count
                 live = snapshot.snapshot_id == current
                 found.setdefault(file.file_path, Listed(file.file_path, size, rows, sources, live))
-        whole = whole and not any(each.problem for each in checked.values())
-    return Inventory(checked, tuple(found.values()), _rows(metadata) if whole else None)
+        whole = whole and not any(each.problem for each in seen.checked.values())
+    return Inventory(seen.checked, tuple(found.values()), _rows(metadata) if whole else None)
 
 
 def _rows(metadata: TableMetadata) -> int | None:

@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
-from lakeq.lake import layout
+from lakeq.lake import layout, requests
 from lakeq.maintain import order
 from lakeq.maintain.plan import Group, due
 
@@ -41,8 +41,11 @@ Progress = Callable[[str, int, int], None]  # table, its bytes compacted so far,
 class Account(Protocol):
     """Who keeps account of what an upkeep reads and writes."""
 
-    def allow(self, read_bytes: int, written_bytes: int, files: int) -> None:
-        """So much is about to be read and written; raises `BudgetRefused` when it may not be."""
+    def allow(self, read_bytes: int, written_bytes: int, reads: int, writes: int = 0) -> None:
+        """So many bytes are about to be read and written, in so many requests at the most.
+
+        Raises `BudgetRefused` when it may not be.
+        """
         ...
 
     def took(self, read_bytes: int, requests: int = 0) -> None:
@@ -214,8 +217,13 @@ class _Compaction:
 
         if self._account is not None:
             size = sum(group.size_bytes for group in groups)
-            files = sum(len(group.files) for group in groups)
-            self._account.allow(2 * size, 2 * size, files)  # crowded squares are looked for first
+            old = [file for group in groups for file in group.files]
+            times = 1 if order.Curve.of(self._table) is None else 3  # crowded squares come first
+            reads = requests.to_scan(old, times) + requests.COMMIT_READS + len(old)
+            writes = requests.to_write(len(old) + len(groups), 2 * size)
+            ends = sum(min(file.size_bytes, requests.END_BYTES) for file in old)
+            read_bytes = times * (size + ends) + requests.COMMIT_BYTES
+            self._account.allow(read_bytes, 2 * size, reads, writes)
         writer = self._lake.writer(self._table, session)
         snapshot = self._lake.snapshot(self._table.qualified)
         new: list[NewFile] = []

@@ -70,7 +70,7 @@ class Planning(NamedTuple):
 
     def __str__(self) -> str:
         if not self.bytes:
-            return "planned from what the lake keeps of its footers: nothing was read for it"
+            return "planning read nothing: the lake keeps what a plan needs to know of its files"
         parts = [
             (self.bytes - self.index_bytes, "of metadata and footers"),
             (self.index_bytes, "of the index that says where pixels lie (the query reads it too)"),
@@ -153,19 +153,27 @@ class Plan:
         else:
             least, most = cost.size(self.low_bytes), cost.size(self.high_bytes)
             amount = f"between {self.low_bytes:,} and {self.high_bytes:,} bytes ({least} to {most})"
-        twice = " (the ends of small files twice)" if self.high_bytes > self.bytes_total else ""
+        more = " (more than there is: the ends of small files are read twice)"
+        twice = more if self.high_bytes > self.bytes_total else ""
         groups = f"{self.row_groups:,} of {self.row_groups_total:,} row groups"
         lines = [
             f"will read {amount} of {cost.size(self.bytes_total)} in the tables{twice}",
             f"{self.files:,} of {self.files_total:,} files, {groups}",
             *([self._requests()] if self.high_requests else []),
+            plan_options.HEADING,
             *map(str, self.options),
             *([f"{NOT_ATHENA}{self.not_athena}"] if self.virtual else []),
             *([str(self.planning)] if self.planning is not None else []),
             *(f"note: {line}" for line in self.advice),
-            *(f"cheaper, {each}" for each in self.cheaper),
+            *self.told_cheaper,
         ]
         return "\n".join(lines)
+
+    @property
+    def told_cheaper(self) -> tuple[str, ...]:
+        """The cheaper queries in words; some only read less, since Athena bills 10 MB at least."""
+        words = {True: "cheaper", False: "reads less"}
+        return tuple(f"{words[each.usd < self.athena_usd]}, {each}" for each in self.cheaper)
 
     def _requests(self) -> str:
         """What S3 is asked and asks, for people."""
@@ -260,13 +268,14 @@ class Planned:
     """A plan, and the tables with only the files that its query needs.
 
     `again` says that the query reads the same parts again and again, so that a cache pays; `known`
-    that DuckDB took the query.
+    that DuckDB took the query; `counted` that its text tells how many rows it gives at the most.
     """
 
     plan: Plan
     tables: Snapshots
     again: bool = False
     known: bool = True
+    counted: bool = False
 
 
 def nothing(tables: Snapshots, book: PriceBook) -> Planned:
@@ -317,7 +326,7 @@ def make(
     plan = _plan(tables, needed, tree, costs, book)
     if chosen:
         plan = _with(plan, [chosen[name] for name in dict.fromkeys(names) if name in chosen])
-    return Planned(plan, needed, again, known)
+    return Planned(plan, needed, again, known, tree.counted)
 
 
 def _with(plan: Plan, chosen: Sequence[Chosen]) -> Plan:

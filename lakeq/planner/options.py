@@ -26,6 +26,9 @@ ATHENA_START_S = 1.5
 ATHENA_BYTES_PER_S = 417_000_000
 
 
+HEADING = f"{'where it may run':<17} {'dollars':>19}  {'expected time':>15}  reads"
+
+
 class Option(NamedTuple):
     """What the query would take in one place, at least and at the most.
 

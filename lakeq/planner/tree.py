@@ -85,11 +85,13 @@ NOTHING = Floor("nothing")
 class Tree:
     """The scans of a query and what of them is surely read.
 
-    `stops` says that rows come before all is read, and that the reading ends with enough of them.
+    `stops` says that rows come before all is read, and that the reading ends with enough of them;
+    `counted` that the query is an aggregate without groups, or ends in a LIMIT.
     """
 
     scans: tuple[Scan, ...]
     floor: Floor
+    counted: bool = False
 
     @property
     def stops(self) -> bool:
@@ -127,7 +129,16 @@ def read(serialized: str, *, stops: bool) -> Tree:
         raise UnknownPlan(parsed.get("scans", ()))
     walk = _Walk()
     floor = walk.visit(parsed["plans"][0], _Above(limited=stops))
-    return Tree(tuple(walk.scans), Floor("stop", (floor,)) if stops else floor)
+    floor = Floor("stop", (floor,)) if stops else floor
+    return Tree(tuple(walk.scans), floor, _is_counted(parsed["plans"][0]))
+
+
+def _is_counted(node: Node) -> bool:
+    """Whether what the rows come from says how many there are at the most."""
+    while node.get("type") in ("LOGICAL_PROJECTION", "LOGICAL_ORDER_BY", "LOGICAL_FILTER"):
+        node = node["children"][0]
+    whole = node.get("type") == "LOGICAL_AGGREGATE_AND_GROUP_BY" and not node.get("groups")
+    return whole or node.get("type") in ("LOGICAL_LIMIT", "LOGICAL_TOP_N")
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,4 +295,4 @@ def without_filters(tree: Tree) -> Tree:
         )
         for scan in tree.scans
     )
-    return Tree(scans, NOTHING)
+    return Tree(scans, NOTHING, tree.counted)
