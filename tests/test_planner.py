@@ -145,7 +145,8 @@ def test_a_plan_on_s3_tells_requests_egress_and_three_places(shapes: Shapes) -> 
     requests, bill = f"{plan.high_requests} requests to S3", cost.dollars(plan.egress_usd)
     assert lines[2].startswith(requests)
     assert lines[2].endswith(f"; outside of its region {bill} more for the bytes")
-    assert [line[:16].strip() for line in lines[3:6]] == [
+    assert [line[:16].strip() for line in lines[3:7]] == [
+        "where it may run",
         "DuckDB here",
         "DuckDB in region",
         "Athena",
