@@ -92,7 +92,7 @@ def test_a_refusal_names_cheaper_queries(cohort_lake: Lake, tmp_path: Path) -> N
     with pytest.raises(BudgetRefused) as raised:
         poor.sql("select * from thousand_genomes.variants")
     assert "lakeq budget" in raised.value.hint
-    assert "cheaper, " in raised.value.hint
+    assert "reads less, " in raised.value.hint
 
 
 @pytest.mark.parametrize(("budget", "held"), [([{"usd": 5}], "0.5"), ([], "0.00005")])
