@@ -36,7 +36,7 @@ POINTS = {
 }
 STEPS = (
     *POINTS.values(),
-    "lakeq.ingest.queue:Queue.receive",
+    "lakeq.ingest.queue:_message",  # received, and not yet known to the worker
     "lakeq.ingest.core:Ingester._look",
     "lakeq.ingest.core:Ingester._open",
     "lakeq.lake.parquet:FileWriter.close",
