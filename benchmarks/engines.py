@@ -1,6 +1,6 @@
 """The same named queries on DuckDB, on Sail and on Spark's JVM, at 1, 10 and 100 times the data.
 
-    .venv/bin/python benchmarks/engines.py                  # about 20 minutes, 2 GB of disk
+    .venv/bin/python benchmarks/engines.py                  # about 25 minutes, 0.6 GB of disk
     .venv/bin/python benchmarks/engines.py --scales 1,10 --rounds 1
     SPARK_HOME=... .venv/bin/python benchmarks/engines.py   # with Spark's own JVM as well
 
@@ -270,26 +270,30 @@ def jvm_pid(remote: str) -> int:
 def crossing(
     found: Mapping[tuple[str, str, int], Sequence[float]], scales: Sequence[int]
 ) -> Iterator[str]:
-    """From which size on so many machines like this one, with Spark, would be faster than DuckDB.
+    """From how many GB on so many machines like this one, with Spark, would be faster than DuckDB.
 
-    A straight line through the two largest sizes, and work that parts evenly: an extrapolation.
+    CPU seconds a GB between the two largest sizes, seconds of start from the smallest, and work
+    that parts evenly: an extrapolation, whose formula stands in docs/benchmarks.md.
     """
-    low, high = scales[-2:]
+    first, low, high = scales[0], *scales[-2:]
+    cores = os.cpu_count() or 1
     engines = list(dict.fromkeys(engine for _, engine, _ in found if engine != "DuckDB"))
     for query in QUERIES:
-        lines = {}
-        for engine in ["DuckDB", *engines]:
-            slow, fast = found[query, engine, high][0], found[query, engine, low][0]
-            slope = max(1e-9, (slow - fast) / (high - low))
-            lines[engine] = (max(0.0, fast - slope * low), slope)
+        needed = [(query, e, s) for e in ["DuckDB", *engines] for s in (first, low, high)]
+        if any(key not in found for key in needed):
+            yield f"| {query} |{' not all done |' * (2 * len(engines))}"
+            continue
+        gb = (found[query, "DuckDB", high][3] - found[query, "DuckDB", low][3]) / 1e9
+        rate = {
+            engine: (found[query, engine, high][1] - found[query, engine, low][1]) / gb
+            for engine in ["DuckDB", *engines]
+        }
         told = []
         for engine in engines:
+            later = found[query, engine, first][0] - found[query, "DuckDB", first][0]
             for machines in (4, 16):
-                (fixed, slope), (own_fixed, own) = lines[engine], lines["DuckDB"]
-                gain = own - slope / machines
-                at = (fixed - own_fixed) / gain if gain > 0 else float("inf")
-                size = max(0.0, at) * found[query, "DuckDB", high][3] / high / 1e9
-                told.append("never" if gain <= 0 else f"{size:.2g}")
+                gain = (rate["DuckDB"] - rate[engine] / machines) / cores
+                told.append("never" if gain <= 0 else f"{max(0.0, later) / gain:.2f}")
         yield f"| {query} | {' | '.join(told)} |"
 
 
