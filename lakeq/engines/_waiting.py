@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 _LOOK_S = 0.1
+_STARTING, _START_S = 20, 0.005  # how often, and for how long, a starting thread is waited for
 
 
 def _nothing() -> None:
     """There is nothing to look at."""
+
+
+def _began(worker: threading.Thread) -> bool:
+    """Whether a thread runs or ran; ^C may come while it is being started."""
+    for _ in range(_STARTING):
+        if worker.ident is not None:
+            return True
+        time.sleep(_START_S)
+    return False
 
 
 def waited(
@@ -34,13 +45,14 @@ def waited(
             failure.append(error)
 
     worker = threading.Thread(target=work, daemon=True)
-    worker.start()
     try:
+        worker.start()
         while worker.is_alive():
             worker.join(_LOOK_S)
             look()
     except BaseException:
-        stop(worker)
+        if _began(worker):
+            stop(worker)
         raise
     if failure:
         raise failure[0]

@@ -79,6 +79,7 @@ SPILL_SHARE = 0.5  # of the room that is free there
 INTERRUPTED = "Interrupted!"
 RERUNS = 3  # of a query that ended with no more than that
 ROWS_AGAIN = 1 << 16
+_AGAIN_S = 0.05  # between two interrupts
 
 
 class Engine:
@@ -495,8 +496,9 @@ class Run:
 
     def _stop(self, worker: threading.Thread) -> None:
         self._engine.stopped = True
-        self._cursor.interrupt()
-        worker.join()
+        while worker.is_alive():  # DuckDB forgets an interrupt that comes between two steps
+            self._cursor.interrupt()
+            worker.join(_AGAIN_S)
 
     def _through_arrow(self, count: int) -> Iterator[Sequence[Row]]:
         for batch in self.reader(count):

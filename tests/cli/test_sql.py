@@ -346,6 +346,11 @@ def test_a_reader_that_goes_away_ends_it_quietly(cohort_lake: Lake) -> None:
     assert process.stderr.read() == b""
 
 
+def hears_interrupts() -> None:
+    """A shell's background jobs, and what they start, are deaf to ^C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_ends_it_with_130_and_no_traceback(cohort_lake: Lake) -> None:
     query = "select count(*) from range(10000000) a, range(1000000) b where a.range + b.range < 0"
     process = subprocess.Popen(
@@ -353,6 +358,7 @@ def test_an_interrupt_ends_it_with_130_and_no_traceback(cohort_lake: Lake) -> No
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(cohort_lake),
+        preexec_fn=hears_interrupts,  # noqa: PLW1509  # it only sets a handler
     )
     time.sleep(2)
     process.send_signal(signal.SIGINT)

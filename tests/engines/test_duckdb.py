@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -616,3 +617,39 @@ def test_any_name_survives_as_an_identifier(name: str) -> None:
     cursor = duckdb.execute(f"select 1 as {identifier(name)}")
     assert cursor.description is not None
     assert cursor.description[0][0] == name
+
+
+class Deaf:
+    """A cursor that passes on only the third interrupt, as if two came between two steps."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self.cursor, self.heard = cursor, 0
+
+    def interrupt(self) -> None:
+        self.heard += 1
+        if self.heard > 2:
+            self.cursor.interrupt()
+
+
+def test_a_query_is_interrupted_until_it_ends() -> None:
+    engine = Engine(settings())
+    begun = engine.run("select 1", {}, {})
+    deaf = Deaf(begun._cursor)
+    begun._cursor = deaf  # type: ignore[assignment]  # a stand-in
+    endless = "select count(*) from range(10000000) a, range(1000000) b where a.range + b.range < 0"
+    ended: list[str] = []
+
+    def work() -> None:
+        try:
+            deaf.cursor.execute(endless).fetchall()
+        except duckdb.Error as error:
+            ended.append(str(error))
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    begun._stop(worker)
+    begun._cursor = deaf.cursor
+    engine.close()
+    assert deaf.heard > 2
+    assert len(ended) == 1
+    assert engine.stopped
