@@ -27,32 +27,35 @@ def _began(worker: threading.Thread) -> bool:
 
 def waited(
     call: Callable[[], T],
-    stop: Callable[[threading.Thread], None],
+    stop: Callable[[threading.Event], None],
     look: Callable[[], None] = _nothing,
 ) -> T:
     """The result of `call`, which a thread of its own waits for; raises what it raises.
 
     Ten times a second `look` is called, which may raise to end the wait. On ^C, or when it does,
-    `stop` is told the thread: it makes `call` return, as far as that can be done.
+    `stop` is given what is set when `call` has ended: it makes it end, as far as that can be done.
     """
     outcome: list[T] = []
     failure: list[BaseException] = []
+    # Python before 3.13 takes a thread for ended when ^C comes while it is joined.
+    ended = threading.Event()
 
     def work() -> None:
         try:
             outcome.append(call())
         except BaseException as error:  # noqa: BLE001  # raised again in the waiting thread
             failure.append(error)
+        finally:
+            ended.set()
 
     worker = threading.Thread(target=work, daemon=True)
     try:
         worker.start()
-        while worker.is_alive():
-            worker.join(_LOOK_S)
+        while not ended.wait(_LOOK_S):
             look()
     except BaseException:
         if _began(worker):
-            stop(worker)
+            stop(ended)
         raise
     if failure:
         raise failure[0]

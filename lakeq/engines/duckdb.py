@@ -112,14 +112,16 @@ class Engine:
     def serialize(self, sql: str, *, whole: bool = False) -> str:
         """DuckDB's `json_serialize_sql` of `sql`; `whole` has what is null or empty too."""
         how = "" if whole else ", skip_null := true, skip_empty := true"
-        call = f"SELECT json_serialize_sql({literal(sql)}{how})"
-        row = self.connection.execute(call).fetchone()
-        assert row is not None
-        return str(row[0])
+        return self._text(f"SELECT json_serialize_sql({literal(sql)}{how})")
 
     def deserialize(self, tree: str) -> str:
         """The text of a tree that `serialize` gave whole."""
-        row = self.connection.execute(f"SELECT json_deserialize_sql({literal(tree)})").fetchone()
+        return self._text(f"SELECT json_deserialize_sql({literal(tree)})")
+
+    def _text(self, sql: str) -> str:
+        """The one text that `sql` gives."""
+        with _heard():
+            row = self.connection.execute(sql).fetchone()
         assert row is not None
         return str(row[0])
 
@@ -224,7 +226,8 @@ class Engine:
                 session.execute(f"CREATE SCHEMA {identifier(schema)}")
             for table in tables.values():
                 session.execute(stub(table))
-            yield session
+            with _heard():
+                yield session
         finally:
             session.execute("ROLLBACK")
             session.execute("RESET disabled_optimizers")
@@ -341,11 +344,10 @@ class Engine:
             if told is None:
                 raise
             raise self._named(explain(self._cause(told), tuple(self._files))) from error
-        except RuntimeError as error:
+        except RuntimeError:
             self._check_reading()
-            if "interrupt" in str(error).lower():
-                raise KeyboardInterrupt from error
-            raise
+            with _heard():
+                raise
 
     def _cause(self, error: duckdb.Error) -> duckdb.Error:
         """The error that ended a query, where DuckDB only says that it was interrupted.
@@ -386,6 +388,17 @@ class Engine:
             if "://" not in path and check_data(storage, file, None).problem:
                 return BadLake(error.what, path, error.hint)
         return error
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """Make ^C of what DuckDB raises when it has heard one itself."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "interrupt" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _made(temp_dir: Path | None, memory_limit: str | None, threads: int | None) -> Database:
@@ -494,11 +507,11 @@ class Run:
             return call()
         return waited(call, self._stop)
 
-    def _stop(self, worker: threading.Thread) -> None:
+    def _stop(self, ended: threading.Event) -> None:
         self._engine.stopped = True
-        while worker.is_alive():  # DuckDB forgets an interrupt that comes between two steps
+        self._cursor.interrupt()
+        while not ended.wait(_AGAIN_S):  # DuckDB forgets an interrupt that comes between two steps
             self._cursor.interrupt()
-            worker.join(_AGAIN_S)
 
     def _through_arrow(self, count: int) -> Iterator[Sequence[Row]]:
         for batch in self.reader(count):

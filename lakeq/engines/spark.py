@@ -101,7 +101,7 @@ class Engine:
             self._before = self._server.read_bytes()
         return self._session
 
-    def interrupt(self, worker: threading.Thread) -> None:
+    def interrupt(self, ended: threading.Event) -> None:
         """Stop what this session runs; a Sail of our own that does not stop soon is ended."""
         from lakeq.engines import _sail
 
@@ -109,8 +109,7 @@ class Engine:
             return
         with suppress(Exception):  # what it answers changes nothing
             self._session.interruptAll()
-        worker.join(STOP_S)
-        if worker.is_alive() and self._server is not None:
+        if not ended.wait(STOP_S) and self._server is not None:
             _sail.stop(self._server)
             self._closed = True
 

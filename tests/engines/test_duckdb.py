@@ -637,19 +637,20 @@ def test_a_query_is_interrupted_until_it_ends() -> None:
     deaf = Deaf(begun._cursor)
     begun._cursor = deaf  # type: ignore[assignment]  # a stand-in
     endless = "select count(*) from range(10000000) a, range(1000000) b where a.range + b.range < 0"
-    ended: list[str] = []
+    told: list[str] = []
+    ended = threading.Event()
 
     def work() -> None:
         try:
             deaf.cursor.execute(endless).fetchall()
         except duckdb.Error as error:
-            ended.append(str(error))
+            told.append(str(error))
+        ended.set()
 
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    begun._stop(worker)
+    threading.Thread(target=work, daemon=True).start()
+    begun._stop(ended)
     begun._cursor = deaf.cursor
     engine.close()
     assert deaf.heard > 2
-    assert len(ended) == 1
+    assert len(told) == 1
     assert engine.stopped
