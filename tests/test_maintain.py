@@ -18,6 +18,7 @@ from lakeq.config import S3Settings, Settings
 from lakeq.errors import NotFound
 from lakeq.lake import IcebergLake
 from lakeq.maintain import MaintenanceReport, Work
+from lakeq.maintain.plan import groups, runs
 from tests.lake_formats import lake_at, named_files, positions, put, sites, warehouse_files
 from tests.lake_formats.tally import CARRIERS, SITES
 from tests.support.s3 import S3
@@ -74,6 +75,34 @@ def test_each_partition_becomes_one_sorted_file_with_the_same_rows(iceberg: Iceb
         assert [source for source, _ in file.contents] == [f"s3://b/{n}" for n in range(6)]
     assert rows(iceberg) == before
     assert report.bytes_after == sum(Path(file.path).stat().st_size for file in files)
+
+
+def test_objects_that_follow_each_other_are_sorted_one_after_the_other(
+    iceberg: IcebergLake,
+) -> None:
+    for name, pos in {"late": (7, 9, 8), "early": (2, 1, 3), "between": (3, 5, 4)}.items():
+        put(iceberg, f"s3://b/{name}", sites(*pos))
+    before = rows(iceberg)
+    (group,) = groups(iceberg.snapshot("made.sites"))
+    found = [[file.source for file in run] for run in runs(group, SITES)]
+    assert found == [["s3://b/early", "s3://b/between"], ["s3://b/late"]]
+    assert runs(group, replace(SITES, sort_by=())) == [group.files]
+    assert maintain(iceberg).tables[0].files_after == 1
+    assert positions(iceberg) == [1, 2, 3, 3, 4, 5, 7, 8, 9]
+    assert rows(iceberg) == before
+
+
+def test_a_partition_of_wide_rows_is_compacted_in_the_memory_of_one_object(
+    iceberg: IcebergLake,
+) -> None:
+    for number in range(8):
+        wide = sites(*range(number * 100, number * 100 + 40))
+        put(iceberg, f"s3://b/{number}", [{**row, "carriers": list(range(60_000))} for row in wide])
+    before = rows(iceberg)
+    settings = Settings(lake=iceberg.folder, memory_limit="60MB", threads=1)
+    upkeep.maintain(iceberg, settings, (SITES,), Work())
+    assert len(iceberg.snapshot("made.sites").files) == 1
+    assert rows(iceberg) == before
 
 
 def test_files_written_by_compaction_are_laid_out_as_those_of_an_ingest(

@@ -1,14 +1,24 @@
 """Upkeep of tables: small files into sorted ones, old snapshots given up, orphans deleted.
 
 A compaction sorts the rows of one partition (a site-day, a contig) through DuckDB, which spills to
-disk beyond its memory, and switches its files for the new ones in one commit. An ingest that
-replaced a row's object meanwhile overtakes it: then it is done again from the newer files.
+disk beyond its memory, and switches its files for the new ones in one commit. Files that follow
+each other in the order, as volumes of radar do by time, are sorted one after the other. An ingest
+that replaced a row's object meanwhile overtakes it: then it is done again from the newer files.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
@@ -16,7 +26,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lakeq.lake import layout, requests
 from lakeq.maintain import order
-from lakeq.maintain.plan import Group, due
+from lakeq.maintain.plan import Group, due, runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -244,25 +254,38 @@ class _Compaction:
         self, group: Group, snapshot: TableSnapshot, writer: TableWriter, first: int
     ) -> Iterator[NewFile]:
         from lakeq.engines._duckdb_sql import identifier
-        from lakeq.engines.duckdb import Engine
         from lakeq.lake.parquet import Cuts
 
         source = ".".join(map(identifier, snapshot.name.split(".", 1)))
-        part = {snapshot.name: replace(snapshot, files=group.files)}
-        parting = self._parting(source, part)
-        engine = Engine(self._settings)
-        try:
-            sql = order.sorted_sql(self._table, source, parting)
-            run = engine.run(sql, order.parameters_of(parting), part)
-            folder = writer.folder_of(group.files[0].path)
-            cuts = None if parting is None else Cuts(parting.rows)
-            begin = _begin(writer, folder, order.text(self._table), first, cuts)
-            for file in _written(run.reader(BATCH_ROWS), writer.schema, begin):
+        parting = self._parting(source, {snapshot.name: replace(snapshot, files=group.files)})
+        folder = writer.folder_of(group.files[0].path)
+        cuts = None if parting is None else Cuts(parting.rows)
+        begin = _begin(writer, folder, order.text(self._table), first, cuts)
+        rows = self._in_order(group, source, snapshot, parting)
+        with closing(rows):
+            for file in _written(rows, writer.schema, begin):
                 if self._account is not None:
                     self._account.wrote(file.size_bytes)
                 yield file
-        finally:
-            self._close(engine)
+
+    def _in_order(
+        self, group: Group, source: str, snapshot: TableSnapshot, parting: order.Parting | None
+    ) -> Generator[pa.RecordBatch, None, None]:
+        """The rows of a partition in the order of the table."""
+        from lakeq.engines.duckdb import Engine
+
+        sql, parameters = (
+            order.sorted_sql(self._table, source, parting),
+            order.parameters_of(parting),
+        )
+        parts = runs(group, self._table) if parting is None else [group.files]
+        for files in parts:
+            engine = Engine(self._settings)
+            try:
+                run = engine.run(sql, parameters, {snapshot.name: replace(snapshot, files=files)})
+                yield from run.reader(BATCH_ROWS)
+            finally:
+                self._close(engine)
 
     def _close(self, engine: Engine) -> None:
         if self._account is not None:

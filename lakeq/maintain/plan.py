@@ -47,6 +47,46 @@ def groups(snapshot: TableSnapshot) -> list[Group]:
     return [Group(partition, tuple(files)) for partition, files in parted.items()]
 
 
+def runs(group: Group, table: Table) -> list[tuple[DataFile, ...]]:
+    """The files of a partition, in runs that follow each other in the first column of the order.
+
+    Each run sorted by itself, one after the other, they are sorted: then as little as one object's
+    rows is held at a time. All files are one run where the footers do not tell.
+    """
+    ranges = [_range(file, table) for file in group.files]
+    known = [found for found in ranges if found is not None]
+    if len(known) < len(ranges):
+        return [group.files]
+    found: list[list[DataFile]] = []
+    last: Any = None
+    for (low, high), file in sorted(zip(known, group.files, strict=True), key=lambda each: each[0]):
+        if found and low <= last:
+            found[-1].append(file)
+            last = max(last, high)
+        else:
+            found.append([file])
+            last = high
+    return [tuple(files) for files in found]
+
+
+def _range(file: DataFile, table: Table) -> tuple[Any, Any] | None:
+    """The least and the greatest value of the first column of the order; None if not known.
+
+    Whole numbers and text alone: other values have no one order in Python and in SQL.
+    """
+    footer = file.footer
+    places = [n for n, leaf in enumerate(footer.leaves) if leaf.path in table.sort_by[:1]]
+    if not places or not footer.rows or not footer.bounds:
+        return None
+    bounds = footer.bounds[places[0] :: len(footer.leaves)]
+    if any(one is None or one.nulls or not isinstance(one.low, int | str) for one in bounds):
+        return None
+    lows, highs = [one.low for one in bounds if one], [one.high for one in bounds if one]
+    if any(not isinstance(high, int | str) for high in highs):
+        return None
+    return min(lows), max(highs)  # type: ignore[type-var]  # of one column, so of one type
+
+
 def _is_due(group: Group, table: Table, order: str, footer_of: FooterOf) -> bool:
     """Whether the files are not all sorted so, or are far more than their bytes need.
 
