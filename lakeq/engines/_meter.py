@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lakeq.errors import LimitPassed
@@ -80,5 +81,6 @@ class Meter:
             with self._lock:
                 self._reason = self._reason or told
         while not self._done.is_set():
-            self._stop()
+            with suppress(Exception):  # it has ended just now, and its connection is closed
+                self._stop()
             self._done.wait(0.05)
